@@ -1,0 +1,146 @@
+"""Every configuration key of this package, with its meaning, unit and the paper's symbol."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as CN
+
+__all__ = ["add_selfsam_config"]
+
+
+def add_selfsam_config(cfg: CN) -> None:
+    """Add the keys of SelfSAM to a Detectron2 config, in place.
+
+    The defaults are the paper's (Nam & Park, Diagnostics 2026). No key of Detectron2 is changed:
+    what a training needs beyond that stands in ``configs/Base-SelfSAM.yaml``.
+
+    Args:
+        cfg: a config as ``detectron2.config.get_cfg()`` returns it.
+    """
+    _add_model_keys(cfg)
+    _add_label_keys(cfg)
+    _add_input_keys(cfg)
+    _add_output_keys(cfg)
+    _add_solver_keys(cfg)
+
+
+def _add_model_keys(cfg: CN) -> None:
+    # SAM's parts. ENCODER: vit_t (MobileSAM's TinyViT-5M). INPUT_SIDE: S, side in px of the square
+    # that a crop is resized to for the encoder, a multiple of 64.
+    cfg.MODEL.SAM = CN()
+    cfg.MODEL.SAM.ENCODER = "vit_t"
+    cfg.MODEL.SAM.INPUT_SIDE = 1024
+
+    # Adapters (SAM-Adapter, Chen et al. 2023). REDUCTION: r = dim / REDUCTION.
+    cfg.MODEL.ADAPTER = CN()
+    cfg.MODEL.ADAPTER.ENABLED = True
+    cfg.MODEL.ADAPTER.REDUCTION = 32
+    # Zero-initialised up-projection: step 0 equals SAM exactly.
+    cfg.MODEL.ADAPTER.ZERO_INIT = True
+    # Share of the centred spectrum that the high-pass image leaves out, in [0, 1].
+    cfg.MODEL.ADAPTER.HIGH_PASS_SHARE = 0.25
+    # Not in the paper: each block's adapter also reads the block's own input (Linear dim -> r).
+    cfg.MODEL.ADAPTER.READ_FEATURES = False
+
+    # Phi_nuclei, the prompt-free decoder, and g_omega with z+ (contrast).
+    cfg.MODEL.NUCLEI_HEAD = CN()
+    cfg.MODEL.NUCLEI_HEAD.NAME = "SAMNucleiHead"
+    cfg.MODEL.CONTRAST = CN()
+    cfg.MODEL.CONTRAST.DIM = 128  # d
+    cfg.MODEL.CONTRAST.TEMPERATURE = 0.1  # tau
+    cfg.MODEL.CONTRAST.NUM_NEGATIVES = 100  # hard background pixels per image, at most
+    cfg.MODEL.CONTRAST.FOREGROUND_THRESHOLD = 0.7  # B above it on background is "hard"
+
+    # Weights of the four losses; a weight of 0 switches the term off.
+    cfg.MODEL.LOSS = CN()
+    cfg.MODEL.LOSS.PROMPT_WEIGHT = 1.0  # L_P
+    cfg.MODEL.LOSS.FOREGROUND_WEIGHT = 1.0  # L_B
+    cfg.MODEL.LOSS.DISTANCE_WEIGHT = 5.0  # L_D
+    cfg.MODEL.LOSS.CONTRAST_WEIGHT = 1.0  # L_C
+    # True: the literal form of L_P, in which a nucleus without a labelled pixel still counts in
+    # the sum and in K. False leaves it out of both.
+    cfg.MODEL.LOSS.KEEP_EMPTY_PROMPTS = True
+
+
+def _add_label_keys(cfg: CN) -> None:
+    # Prompts given to SAM's prompt encoder.
+    cfg.PROMPT = CN()
+    cfg.PROMPT.NUM_NEGATIVES = 0  # other points as negative prompts, 0 to 4
+    cfg.PROMPT.NEGATIVE_CHOICE = "nearest"  # nearest | random
+    # Box prompt made of points only: half side SPACING_SCALE * min(n_k, median n).
+    cfg.PROMPT.SPACING_BOX = False
+    cfg.PROMPT.SPACING_SCALE = 0.55
+    cfg.PROMPT.DEFAULT_RADIUS = 12.0  # px, half side of the box of a point that is alone
+    cfg.PROMPT.MASK_TOKEN = 0  # 0: SAM's single-mask token; 1, 2, 3: its multi-mask tokens
+
+    # Pseudo labels S_P and S_I.
+    cfg.PSEUDO_LABEL = CN()
+    cfg.PSEUDO_LABEL.ENTROPY_THRESHOLD = 0.3  # H(j) above it is uncertain (nats)
+    cfg.PSEUDO_LABEL.ENTROPY_REDUCTION = "sum"  # over instances: sum | max
+    cfg.PSEUDO_LABEL.MASK_THRESHOLD = 0.5  # m_u,k(j) above it belongs to nucleus k
+    cfg.PSEUDO_LABEL.AGREE_FOREGROUND = 0.7  # A_fg: B above it
+    cfg.PSEUDO_LABEL.AGREE_BACKGROUND = 0.3  # A_bg: B below it
+    cfg.PSEUDO_LABEL.AGREE_BACKGROUND_MASK = 0.2  # A_bg: max m_u below it
+    # Consensus with the nuclei decoder; off: S_I is S_P (InstaSAM).
+    cfg.PSEUDO_LABEL.CONSENSUS = True
+    # Limits of the domain of m_u,k, none of them in the paper.
+    cfg.PSEUDO_LABEL.VORONOI = False  # only the pixels nearest to p_k
+    cfg.PSEUDO_LABEL.MAX_RADIUS = 0.0  # x median nearest-neighbour distance; 0: no limit
+    cfg.PSEUDO_LABEL.HAEMATOXYLIN = False  # only the Otsu mask of the haematoxylin channel
+
+    # The blend m_u = alpha m_base + (1 - alpha) m_adapt and when labels are made.
+    cfg.SELF_REFINE = CN()
+    cfg.SELF_REFINE.REFRESH = "step"  # step: labels in every step | epoch: stored on disk
+    cfg.SELF_REFINE.ALPHA_SCHEDULE = "linear"  # linear | constant | exponential | step | static
+    cfg.SELF_REFINE.ALPHA_CONSTANT = 0.5
+    cfg.SELF_REFINE.ALPHA_GAMMA = 0.5  # exponential: alpha = gamma ** t
+    # Folder of the label store for REFRESH: epoch; empty: OUTPUT_DIR/labels.
+    cfg.SELF_REFINE.STORE = ""
+
+
+def _add_input_keys(cfg: CN) -> None:
+    cfg.INPUT.NUCLEI = CN()
+    cfg.INPUT.NUCLEI.CROP = 224  # px, side of a training crop at native scale
+    cfg.INPUT.NUCLEI.SCALE = (0.8, 1.25)  # random resize, uniform
+    cfg.INPUT.NUCLEI.SHEAR = 0.3  # affine matrix [1 +- s u, +- s u; +- s u, 1 +- s u]
+    cfg.INPUT.NUCLEI.ROTATION = 90.0  # degrees, uniform in [-ROTATION, ROTATION]
+    cfg.INPUT.NUCLEI.FLIP = 0.5  # probability of a horizontal flip
+    cfg.INPUT.NUCLEI.COLOR = 0.0  # brightness, contrast, saturation factors 1 +- COLOR
+    cfg.INPUT.NUCLEI.CENTRE = "centroid"  # point of a mask: centroid | box
+    # Shift noise of the annotation (paper: 0 ... 8 px).
+    cfg.INPUT.NUCLEI.SHIFT = 0.0  # s, px
+    cfg.INPUT.NUCLEI.SHIFT_LAW = "radius"  # radius | disk | square
+    cfg.INPUT.NUCLEI.SHIFT_SEED = 0
+
+
+def _add_output_keys(cfg: CN) -> None:
+    # Sliding windows of the prompt-free prediction.
+    cfg.INFERENCE = CN()
+    cfg.INFERENCE.WINDOW = 224  # px
+    cfg.INFERENCE.OVERLAP = 80  # px shared by neighbouring windows
+    cfg.INFERENCE.BLEND = "centre"  # centre: centre parts kept | blend: weighted mean
+    cfg.INFERENCE.BATCH_SIZE = 4  # windows per forward pass
+
+    # From foreground map and HV maps to instances (HoVer-Net's recipe, the authors' thresholds).
+    cfg.POSTPROCESS = CN()
+    cfg.POSTPROCESS.FOREGROUND_THRESHOLD = 0.7
+    cfg.POSTPROCESS.MIN_OBJECT_AREA = 20  # px^2
+    cfg.POSTPROCESS.SOBEL_KERNEL = 21  # px, odd
+    cfg.POSTPROCESS.MARKER_THRESHOLD = 0.5
+    cfg.POSTPROCESS.MARKER_OPENING = 5  # px, side of the ellipse
+    cfg.POSTPROCESS.MIN_MARKER_AREA = 10  # px^2
+
+    # Detections per image: MoNuSeg images hold up to 1,862 nuclei.
+    cfg.TEST.MAX_NUCLEI = 3000
+    cfg.TEST.COCO_AP = True  # run COCOEvaluator beside NucleiEvaluator
+
+
+def _add_solver_keys(cfg: CN) -> None:
+    # T: all epochs. An epoch shows every training pixel about once (round(H W / CROP^2) crops per
+    # image). With SOLVER.MAX_ITER = 0 the steps follow from EPOCHS; MAX_ITER > 0 wins.
+    cfg.SOLVER.EPOCHS = 100
+    cfg.SOLVER.OPTIMIZER = "AdamW"
+    # Cosine annealing in closed form, stepped per epoch: period 2 * COSINE_T_MAX epochs.
+    cfg.SOLVER.COSINE_T_MAX = 20
+    cfg.SOLVER.MIN_LR = 1e-7
+    # Learning rate of the nuclei head, projection and prototype relative to BASE_LR.
+    cfg.SOLVER.HEAD_LR_FACTOR = 1.0

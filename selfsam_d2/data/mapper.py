@@ -1,0 +1,216 @@
+"""Dataset dict -> one training crop with point prompts; masks are never read in training."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import configurable
+from pycocotools import mask as coco_mask
+
+from selfsam_d2.data.images import read_image
+from selfsam_d2.data.label_store import LabelStore
+from selfsam_d2.data.transforms import AffineCropTransform, draw_affine_crop, jitter_color
+from selfsam_d2.errors import InputError
+from selfsam_d2.structures.labels import IGNORE
+from selfsam_d2.structures.points import shift_points
+
+__all__ = ["ImageDatasetMapper", "PointPromptDatasetMapper", "annotated_points"]
+
+CACHED_IMAGES = 64
+
+
+def annotated_points(
+    record: dict[str, Any], *, shift: float = 0.0, law: str = "radius", seed: int = 0
+) -> np.ndarray:
+    """Points of an image as the annotator set them, with shift noise.
+
+    Args:
+        record: dataset dict whose annotations have ``id`` and ``point``.
+        shift: s, px.
+        law: of the shift, see :func:`shift_points`; ``inside`` needs masks to make the points.
+        seed: of the shift.
+
+    Returns:
+        (N, 2) float64 xy, px.
+    """
+    annotations = [each for each in record["annotations"] if "point" in each]
+
+    def contains(index: int, x: float, y: float) -> bool:
+        if "segmentation" not in annotations[index]:
+            raise InputError(
+                record["file_name"], "SHIFT_LAW 'inside' needs masks; use radius, disk or square"
+            )
+        return bool(_decode(annotations[index], record)[int(y), int(x)])
+
+    return shift_points(
+        np.array([each["point"] for each in annotations], dtype=np.float64).reshape(-1, 2),
+        distance=shift,
+        seed=seed,
+        image_id=record["image_id"],
+        annotation_ids=[each["id"] for each in annotations],
+        size=(record["height"], record["width"]),
+        law=law,
+        contains=contains if law == "inside" else None,
+    )
+
+
+def _decode(annotation: dict[str, Any], record: dict[str, Any]) -> np.ndarray:
+    segmentation = annotation["segmentation"]
+    if isinstance(segmentation, list):
+        rles = coco_mask.frPyObjects(segmentation, record["height"], record["width"])
+        segmentation = coco_mask.merge(rles)
+    return coco_mask.decode(segmentation)
+
+
+class PointPromptDatasetMapper:
+    """Image and points of a dataset dict -> an augmented crop with point prompts.
+
+    Everything drawn depends on (seed, position) only, with ``position`` of
+    :class:`selfsam_d2.data.schedule.CropSchedule`.
+
+    Args:
+        crop: c, side of a crop at native scale, px.
+        scale: range of the random resize.
+        shear: of the random affine map.
+        rotation: degrees.
+        flip: probability of a horizontal flip.
+        color: see :func:`jitter_color`.
+        shift: s, shift noise of the annotation, px.
+        shift_law: see :func:`selfsam_d2.structures.points.shift_points`.
+        shift_seed: of the annotation, not of the run.
+        seed: of the run.
+        store: folder of stored labels that are augmented with the image, or None.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        crop: int = 224,
+        scale: tuple[float, float] = (0.8, 1.25),
+        shear: float = 0.3,
+        rotation: float = 90.0,
+        flip: float = 0.5,
+        color: float = 0.0,
+        shift: float = 0.0,
+        shift_law: str = "radius",
+        shift_seed: int = 0,
+        seed: int = 0,
+        store: LabelStore | None = None,
+    ) -> None:
+        self.crop = crop
+        self.scale = scale
+        self.shear = shear
+        self.rotation = rotation
+        self.flip = flip
+        self.color = color
+        self.shift = shift
+        self.shift_law = shift_law
+        self.shift_seed = shift_seed
+        self.seed = seed
+        self.store = store
+        self._read = lru_cache(maxsize=CACHED_IMAGES)(read_image)
+        self._points: dict[Any, np.ndarray] = {}
+
+    @classmethod
+    def from_config(cls, cfg: Any, store: LabelStore | None = None) -> dict[str, Any]:
+        nuclei = cfg.INPUT.NUCLEI
+        return {
+            "crop": nuclei.CROP,
+            "scale": tuple(nuclei.SCALE),
+            "shear": nuclei.SHEAR,
+            "rotation": nuclei.ROTATION,
+            "flip": nuclei.FLIP,
+            "color": nuclei.COLOR,
+            "shift": nuclei.SHIFT,
+            "shift_law": nuclei.SHIFT_LAW,
+            "shift_seed": nuclei.SHIFT_SEED,
+            "seed": max(cfg.SEED, 0),
+            "store": store,
+        }
+
+    def points(self, record: dict[str, Any]) -> np.ndarray:
+        """(N, 2) shifted points of an image, px of the image."""
+        key = record["file_name"]
+        if key not in self._points:
+            self._points[key] = annotated_points(
+                record, shift=self.shift, law=self.shift_law, seed=self.shift_seed
+            )
+        return self._points[key]
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """One crop.
+
+        Args:
+            record: dataset dict with ``position``.
+
+        Returns:
+            ``image`` (3, c, c) uint8 RGB; ``points`` (K, 2) float32 xy, px, inside the crop;
+            ``context_points`` (N, 2), all points of the image in the frame of the crop;
+            ``outside`` (c, c) bool, beyond the image; ``image_id``, ``file_name``, ``position``;
+            with a store ``prompt_label`` and ``instance_label`` (c, c) int64.
+        """
+        rng = np.random.default_rng((self.seed, record["position"]))
+        image = self._read(record["file_name"])
+        transform = draw_affine_crop(
+            rng,
+            image.shape[:2],
+            self.crop,
+            scale=self.scale,
+            shear=self.shear,
+            rotation=self.rotation,
+            flip=self.flip,
+        )
+        crop = jitter_color(transform.apply_image(image), rng, self.color)
+        return {
+            "file_name": record["file_name"],
+            "image_id": record["image_id"],
+            "position": record["position"],
+            "height": self.crop,
+            "width": self.crop,
+            **self.crop_inputs(record, crop, transform),
+        }
+
+    def crop_inputs(
+        self, record: dict[str, Any], crop: np.ndarray, transform: AffineCropTransform
+    ) -> dict[str, Any]:
+        """Image, points and labels of one crop as tensors."""
+        context = transform.apply_coords(self.points(record))
+        inside = ((context >= 0) & (context < self.crop)).all(axis=1)
+        covered = np.ones((record["height"], record["width"]), dtype=np.uint8)
+        inputs = {
+            "image": torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))),
+            "points": torch.from_numpy(context[inside].astype(np.float32)),
+            "context_points": torch.from_numpy(context.astype(np.float32)),
+            "outside": torch.from_numpy(transform.apply_segmentation(covered) == 0),
+        }
+        if self.store is not None:
+            order = np.flatnonzero(inside)
+            for name, labels in self.store.read(record).items():
+                cropped = transform.apply_segmentation(labels)
+                inputs[name] = torch.from_numpy(_renumber(cropped, order, len(context)))
+        return inputs
+
+
+def _renumber(labels: np.ndarray, inside: np.ndarray, total: int) -> np.ndarray:
+    # Ids of the image -> ids of the crop: 1 ... K as in its points, others above K.
+    rest = np.setdiff1d(np.arange(total), inside)
+    table = np.zeros(total + 2, dtype=np.int64)
+    table[1 + np.concatenate([inside, rest]).astype(int)] = np.arange(1, total + 1)
+    table[IGNORE] = IGNORE
+    return table[labels]
+
+
+class ImageDatasetMapper:
+    """Dataset dict -> the whole image, for evaluation."""
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """``image`` (3, H, W) uint8 RGB and the fields of the record, without annotations."""
+        image = read_image(record["file_name"])
+        return {
+            **{key: value for key, value in record.items() if key != "annotations"},
+            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+        }

@@ -1,0 +1,56 @@
+"""Checkpoints: weights by name, no unpickling, files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+
+from selfsam_d2.modeling.weights import load_state
+from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
+
+__all__ = ["SelfSAMCheckpointer"]
+
+
+class SelfSAMCheckpointer(DetectionCheckpointer):
+    """DetectionCheckpointer that knows weights by name and never unpickles.
+
+    ``MODEL.WEIGHTS`` may be a path, a URL or a name such as ``mobile_sam``. A SAM file fills the
+    encoder, the prompt encoder and the mask decoder and starts the nuclei head; a file of another
+    architecture is refused.
+    """
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As DetectionCheckpointer; an empty path loads nothing.
+
+        Raises:
+            InputError: the file is missing, damaged or of another architecture.
+        """
+        return super().load(str(resolve_weights(path)) if path else path, *args, **kwargs)
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write ``name.pth`` beside the others; a crash leaves no half file behind."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict(), **kwargs}
+        data.update({key: each.state_dict() for key, each in self.checkpointables.items()})
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        torch.save(data, f"{path}.part")
+        os.replace(f"{path}.part", path)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Point ``last_checkpoint`` at a file, atomically."""
+        path = os.path.join(self.save_dir, "last_checkpoint")
+        with open(f"{path}.part", "w") as file:
+            file.write(last_filename_basename)
+        os.replace(f"{path}.part", path)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        return {**read_checkpoint(filename), "source": filename}
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> None:
+        load_state(self.model, checkpoint.pop("model"), checkpoint.pop("source"))

@@ -1,0 +1,157 @@
+"""The hook that drives self-refinement: alpha of each epoch, label refresh, what is logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from torch import nn
+
+from selfsam_d2.data.images import read_image
+from selfsam_d2.data.label_store import LabelStore
+from selfsam_d2.data.mapper import PointPromptDatasetMapper
+from selfsam_d2.data.schedule import CropSchedule
+from selfsam_d2.modeling.selfsam import SelfSAM
+from selfsam_d2.modeling.window_labels import label_image
+
+__all__ = ["SelfRefineHook", "unwrap"]
+
+logger = logging.getLogger(__name__)
+
+
+def unwrap(model: nn.Module) -> SelfSAM:
+    """The model behind DistributedDataParallel, or the model itself."""
+    return getattr(model, "module", model)
+
+
+class SelfRefineHook(HookBase):
+    """EMA refresh and consensus filter.
+
+    Before the first step of each epoch it sets the model's alpha; with a label store it also
+    recomputes m_u, S_P and S_I of all training images (shared out to the ranks). After each step
+    it logs alpha and the shares of ignored and recovered pixels and of empty prompts.
+
+    Belongs before ``PeriodicCheckpointer``, on all ranks.
+
+    Args:
+        schedule: of the crops; says which epoch a step belongs to.
+        alpha: epoch -> alpha_t.
+        store: where refreshed labels go; None: labels are made in every step.
+        mapper: knows the shifted points of an image.
+        window: side of a labelling window, px.
+        overlap: px shared by neighbouring windows.
+    """
+
+    def __init__(
+        self,
+        schedule: CropSchedule,
+        alpha: Callable[[int], float],
+        *,
+        mapper: PointPromptDatasetMapper,
+        store: LabelStore | None = None,
+        window: int = 224,
+        overlap: int = 80,
+    ) -> None:
+        self.schedule = schedule
+        self.alpha = alpha
+        self.mapper = mapper
+        self.store = store
+        self.window = window
+        self.overlap = overlap
+        self._epoch = -1
+        self._saved_epoch = 0
+        self._statistics: dict[str, float] = {}
+        self._resumed = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch and what its refresh found; the labels themselves stay in the store."""
+        self._saved_epoch = max(self._epoch, 0)
+        return {"epoch": self._epoch, "statistics": dict(self._statistics)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._epoch = state["epoch"]
+        self._saved_epoch = max(self._epoch, 0)
+        self._statistics = dict(state["statistics"])
+        self._resumed = True
+
+    def before_train(self) -> None:
+        if self.store is None:
+            return
+        if not self._resumed:
+            # Labels of an earlier run in the same folder are of no use to this one.
+            self._on_main(lambda store: store.discard(above=-1))
+        elif self.store.is_complete(self._epoch):
+            self._on_main(lambda store: store.discard(above=self._epoch))
+        else:
+            logger.warning("The stored labels of epoch %d are gone: made again.", self._epoch)
+            self._set_alpha(self._epoch)
+            self._refresh(self._epoch)
+
+    def before_step(self) -> None:
+        step = self.trainer.iter
+        epoch = self.schedule.epoch_of_step(step)
+        model = unwrap(self.trainer._trainer.model)
+        model.step = step
+        self._set_alpha(epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            if self.store is not None:
+                self._refresh(epoch)
+
+    def after_step(self) -> None:
+        model = unwrap(self.trainer._trainer.model)
+        statistics = {**model.label_statistics, **self._statistics}
+        self.trainer.storage.put_scalars(
+            alpha=model.alpha,
+            **{f"labels/{name}": value for name, value in statistics.items()},
+        )
+
+    def _set_alpha(self, epoch: int) -> None:
+        unwrap(self.trainer._trainer.model).alpha = self.alpha(epoch)
+
+    def _refresh(self, epoch: int) -> None:
+        assert self.store is not None
+        model = unwrap(self.trainer._trainer.model)
+        records = self.schedule.records[comm.get_rank() :: comm.get_world_size()]
+        # The store is cleared first: a reader must not take an unfinished refresh for a whole one.
+        self._on_main(
+            lambda store: store.discard(below=min(self._saved_epoch, epoch - 1), above=epoch - 1)
+        )
+        was_training = model.training
+        model.eval()
+        found = []
+        for record in records:
+            image = torch.from_numpy(read_image(record["file_name"]).transpose(2, 0, 1).copy())
+            labels, statistics = label_image(
+                model,
+                image,
+                torch.from_numpy(self.mapper.points(record)).float(),
+                image_id=record["image_id"],
+                window=self.window,
+                overlap=self.overlap,
+            )
+            self.store.write(record, epoch, labels)
+            found.append(statistics)
+        model.train(was_training)
+        comm.synchronize()
+        self._on_main(lambda store: store.finish(epoch))
+        gathered = [each for rank in comm.all_gather(found) for each in rank]
+        self._statistics = {
+            name: sum(each[name] for each in gathered) / len(gathered) for name in gathered[0]
+        }
+        logger.info(
+            "Refreshed the labels of %d images for epoch %d (alpha %.3f): %s",
+            len(gathered),
+            epoch,
+            model.alpha,
+            ", ".join(f"{name} {value:.1%}" for name, value in self._statistics.items()),
+        )
+
+    def _on_main(self, action: Callable[[LabelStore], None]) -> None:
+        if self.store is not None and comm.is_main_process():
+            action(self.store)
+        comm.synchronize()

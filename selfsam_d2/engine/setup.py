@@ -1,0 +1,73 @@
+"""From the command line to a config that can run on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_argument_parser, default_setup
+
+from selfsam_d2.config import add_selfsam_config
+from selfsam_d2.data.registration import register_nuclei_instances
+from selfsam_d2.errors import InputError
+
+__all__ = ["argument_parser", "load_config", "setup"]
+
+logger = logging.getLogger(__name__)
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's options and ``--register NAME JSON IMAGE_ROOT``."""
+    parser = default_argument_parser()
+    parser.add_argument(
+        "--register",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("NAME", "JSON", "IMAGE_ROOT"),
+        help="make a COCO file a dataset that DATASETS.TRAIN and DATASETS.TEST can name; "
+        "may be given several times",
+    )
+    return parser
+
+
+def load_config(config_file: str, opts: list[str]) -> CfgNode:
+    """A config from a YAML and ``KEY VALUE`` pairs, with a device that this machine has.
+
+    Raises:
+        InputError: the file cannot be read, or a key or value is wrong.
+    """
+    cfg = get_cfg()
+    add_selfsam_config(cfg)
+    if config_file:
+        if not Path(config_file).is_file():
+            raise InputError(config_file, "no such config file; see the folder configs/")
+        _merge(cfg.merge_from_file, config_file, config_file)
+    _merge(cfg.merge_from_list, opts, " ".join(opts))
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+        cfg.SOLVER.AMP.ENABLED = False
+    return cfg
+
+
+def _merge(merge: Any, what: Any, subject: str) -> None:
+    try:
+        merge(what)
+    except (AssertionError, KeyError, ValueError) as error:
+        reason = error.args[0] if error.args else "cannot be read"
+        raise InputError(subject, f"{reason}; the keys stand in selfsam_d2/config.py") from error
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Register the datasets of the command line, freeze the config, start the log."""
+    for name, json_file, image_root in args.register:
+        register_nuclei_instances(name, json_file, image_root)
+    cfg = load_config(args.config_file, args.opts)
+    cfg.freeze()
+    default_setup(cfg, args)
+    logger.info("Device: %s", cfg.MODEL.DEVICE)
+    return cfg

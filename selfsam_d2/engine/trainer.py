@@ -1,0 +1,199 @@
+"""The trainer: Detectron2's, with crop-based epochs that resume exactly."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import get_detection_dataset_dicts
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.train_loop import HookBase, TrainerBase
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.utils import comm
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from selfsam_d2.data.label_store import LabelStore
+from selfsam_d2.data.mapper import ImageDatasetMapper, PointPromptDatasetMapper
+from selfsam_d2.data.schedule import CropSchedule, PositionSampler
+from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.self_refine_hook import SelfRefineHook
+from selfsam_d2.engine.solver import build_optimizer, cosine_factor
+from selfsam_d2.errors import InputError
+from selfsam_d2.evaluation.coco import NucleiCOCOEvaluator
+from selfsam_d2.evaluation.nuclei_evaluator import NucleiEvaluator
+from selfsam_d2.pseudo_labels.alpha import alpha_schedule
+
+__all__ = ["SelfSAMTrainer", "build_schedule", "training_steps"]
+
+logger = logging.getLogger(__name__)
+
+REFRESH_MODES = ("step", "epoch")
+BEST_METRIC = "nuclei/AJI"
+
+
+def build_schedule(cfg: Any) -> CropSchedule:
+    """The crops of a training run, from the datasets of a config.
+
+    Raises:
+        InputError: a dataset cannot be read, or holds no image.
+    """
+    records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+    return CropSchedule(
+        records,
+        crop=cfg.INPUT.NUCLEI.CROP,
+        seed=max(cfg.SEED, 0),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+    )
+
+
+def training_steps(cfg: Any, schedule: CropSchedule) -> tuple[int, int]:
+    """(steps, epochs) of a run: SOLVER.MAX_ITER where it is set, else from SOLVER.EPOCHS."""
+    per_epoch = schedule.crops_per_epoch / cfg.SOLVER.IMS_PER_BATCH
+    if cfg.SOLVER.MAX_ITER > 0:
+        last = schedule.epoch_of_step(cfg.SOLVER.MAX_ITER - 1)
+        return cfg.SOLVER.MAX_ITER, last + 1
+    return round(cfg.SOLVER.EPOCHS * per_epoch), cfg.SOLVER.EPOCHS
+
+
+class SelfSAMTrainer(DefaultTrainer):
+    """Trains SelfSAM from points.
+
+    Differs from DefaultTrainer in the data (crops whose order and augmentation depend on the
+    position only, so that a resumed run repeats what a run never stopped would do), in the
+    checkpointer, and in :class:`SelfRefineHook`.
+
+    Args:
+        cfg: with the keys of :func:`selfsam_d2.config.add_selfsam_config`.
+    """
+
+    def __init__(self, cfg: Any) -> None:
+        # DefaultTrainer's own constructor fixes the data loader, the checkpointer and the
+        # device_ids of DDP, which must be None on a CPU.
+        TrainerBase.__init__(self)
+        if cfg.SELF_REFINE.REFRESH not in REFRESH_MODES:
+            raise InputError(
+                f"SELF_REFINE.REFRESH {cfg.SELF_REFINE.REFRESH!r}",
+                f"unknown; expected one of {', '.join(REFRESH_MODES)}",
+            )
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        self.schedule = build_schedule(cfg)
+        self.max_iter, self.epochs = training_steps(cfg, self.schedule)
+        self.start_iter = 0
+        self.store = None
+        if cfg.SELF_REFINE.REFRESH == "epoch":
+            self.store = LabelStore(
+                cfg.SELF_REFINE.STORE or Path(cfg.OUTPUT_DIR) / "labels"
+            )
+        self.mapper = PointPromptDatasetMapper(cfg, store=self.store)
+        self.sampler = PositionSampler(comm.get_rank(), comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = build_optimizer(cfg, model)
+        loader = build_detection_train_loader(
+            self.schedule,
+            mapper=self.mapper,
+            sampler=self.sampler,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            aspect_ratio_grouping=False,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+        model = _distribute(model)
+        trainer = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = trainer(model, loader, optimizer)
+        self.scheduler = self._build_scheduler(optimizer)
+        self.checkpointer = SelfSAMCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        self.register_hooks(self.build_hooks())
+        logger.info(
+            "%d images, %d crops per epoch, %d steps, %d epochs",
+            len(self.schedule.records),
+            self.schedule.crops_per_epoch,
+            self.max_iter,
+            self.epochs,
+        )
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As DefaultTrainer; the data go on where the checkpoint stopped."""
+        super().resume_or_load(resume)
+        self.sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """DefaultTrainer's hooks, the self-refine hook before the checkpointer, the best model."""
+        built = super().build_hooks()
+        inference = self.cfg.INFERENCE
+        refine = SelfRefineHook(
+            self.schedule,
+            partial(_alpha, self.cfg, self.epochs),
+            mapper=self.mapper,
+            store=self.store,
+            window=self.cfg.INPUT.NUCLEI.CROP,
+            overlap=inference.OVERLAP,
+        )
+        built.insert(_index_of(built, hooks.PeriodicCheckpointer, hooks.EvalHook), refine)
+        if comm.is_main_process() and self.cfg.TEST.EVAL_PERIOD > 0:
+            best = hooks.BestCheckpointer(
+                self.cfg.TEST.EVAL_PERIOD, self.checkpointer, BEST_METRIC, file_prefix="model_best"
+            )
+            built.insert(_index_of(built, hooks.EvalHook) + 1, best)
+        return built
+
+    def _build_scheduler(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
+        solver = self.cfg.SOLVER
+        minimum = solver.MIN_LR / solver.BASE_LR
+
+        def factor(step: int) -> float:
+            epoch = self.schedule.epoch_of_step(step)
+            return cosine_factor(epoch, t_max=solver.COSINE_T_MAX, minimum=minimum)
+
+        return LambdaLR(optimizer, factor)
+
+    @classmethod
+    def build_test_loader(cls, cfg: Any, dataset_name: str) -> torch.utils.data.DataLoader:
+        """Whole images of a registered dataset."""
+        del cls
+        return build_detection_test_loader(
+            get_detection_dataset_dicts(dataset_name, filter_empty=False),
+            mapper=ImageDatasetMapper(),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: Any, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """Every metric of the paper, and COCO AP with TEST.COCO_AP."""
+        del cls
+        folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference")
+        evaluators: list[DatasetEvaluator] = [NucleiEvaluator(dataset_name, output_dir=folder)]
+        if cfg.TEST.COCO_AP:
+            evaluators.append(NucleiCOCOEvaluator(dataset_name, output_dir=folder))
+        return DatasetEvaluators(evaluators)
+
+
+def _alpha(cfg: Any, epochs: int, epoch: int) -> float:
+    refine = cfg.SELF_REFINE
+    return alpha_schedule(
+        epoch,
+        epochs,
+        name=refine.ALPHA_SCHEDULE,
+        constant=refine.ALPHA_CONSTANT,
+        gamma=refine.ALPHA_GAMMA,
+    )
+
+
+def _distribute(model: nn.Module) -> nn.Module:
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    options = {"device_ids": None} if on_cpu else {}
+    return create_ddp_model(model, broadcast_buffers=False, **options)
+
+
+def _index_of(built: list[HookBase | None], *kinds: type[HookBase]) -> int:
+    return next(index for index, hook in enumerate(built) if isinstance(hook, kinds))

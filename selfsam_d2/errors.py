@@ -1,0 +1,45 @@
+"""The error class of this package, and how a command reports it: one line, exit status 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["InputError", "SelfSAMError", "run_command"]
+
+EXIT_STATUS = 2
+
+
+class SelfSAMError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    The message is one line that names the file or value at fault and the remedy.
+    """
+
+
+class InputError(SelfSAMError):
+    """A file, folder, key or value given by the user that cannot be used."""
+
+    def __init__(self, subject: str | Path, problem: str) -> None:
+        super().__init__(f"{subject}: {problem}")
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command-line entry point and turn a :class:`SelfSAMError` into one line on stderr.
+
+    Args:
+        main: the entry point, called with no argument.
+
+    Raises:
+        SystemExit: status 2 after an error of ours, 130 after Ctrl-C.
+    """
+    try:
+        main()
+    except SelfSAMError as error:
+        line = " ".join(str(error).split())
+        sys.stderr.write(f"error: {line}\n")
+        raise SystemExit(EXIT_STATUS) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("error: stopped from the keyboard\n")
+        raise SystemExit(130) from None

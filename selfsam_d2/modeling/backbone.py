@@ -1,0 +1,168 @@
+"""SAM's image encoder with adapters as a Detectron2 backbone: base and adapted from one class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from selfsam_d2.errors import InputError
+from selfsam_d2.modeling.adapter import StageAdapter, TokenMaker
+from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
+
+__all__ = ["EMBEDDING", "SAMAdapterBackbone"]
+
+EMBEDDING = "image_embedding"
+SIZE_DIVISIBILITY = 64
+STRIDE = 16
+OUT_CHANNELS = 256
+ENCODERS = {"vit_t": TinyViTEncoder}
+
+
+@BACKBONE_REGISTRY.register()
+class SAMAdapterBackbone(Backbone):
+    """E_base and E_adapt: a frozen SAM encoder, and the same weights with adapters.
+
+    The encoder stays frozen and in eval mode for good, batch norms included, whatever
+    ``train()`` or ``requires_grad_()`` of a parent say to its mode; only the adapters learn.
+
+    Args:
+        encoder: the SAM encoder, e.g. :class:`TinyViTEncoder`.
+        adapter: whether :meth:`forward` uses adapters; without, it equals :meth:`forward_base`.
+        reduction: r = (channels of the last stage) / reduction.
+        zero_init: see :class:`StageAdapter`.
+        high_pass_share: see :func:`selfsam_d2.modeling.adapter.high_pass`.
+        read_features: see :class:`StageAdapter`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        encoder: TinyViTEncoder,
+        adapter: bool = True,
+        reduction: int = 32,
+        zero_init: bool = True,
+        high_pass_share: float = 0.25,
+        read_features: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.adapter_tokens: TokenMaker | None = None
+        self.adapters = nn.ModuleList()
+        if adapter:
+            rank = max(1, encoder.stage_dims[-1] // reduction)
+            self.adapter_tokens = TokenMaker(
+                embed_dim=encoder.embed_dim,
+                rank=rank,
+                patch_size=encoder.patch_size,
+                high_pass_share=high_pass_share,
+            )
+            self.adapters.extend(
+                StageAdapter(
+                    rank=rank,
+                    dim=dim,
+                    depth=depth,
+                    zero_init=zero_init,
+                    read_features=read_features,
+                )
+                for dim, depth in zip(encoder.stage_dims, encoder.stage_depths, strict=True)
+            )
+        self._out_features = [EMBEDDING]
+        self._out_feature_strides = {EMBEDDING: STRIDE}
+        self._out_feature_channels = {EMBEDDING: OUT_CHANNELS}
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: ShapeSpec | None = None) -> dict[str, Any]:
+        del input_shape
+        name = cfg.MODEL.SAM.ENCODER
+        if name not in ENCODERS:
+            raise InputError(
+                f"MODEL.SAM.ENCODER {name!r}", f"unknown; expected one of {', '.join(ENCODERS)}"
+            )
+        return {
+            "encoder": ENCODERS[name](),
+            "adapter": cfg.MODEL.ADAPTER.ENABLED,
+            "reduction": cfg.MODEL.ADAPTER.REDUCTION,
+            "zero_init": cfg.MODEL.ADAPTER.ZERO_INIT,
+            "high_pass_share": cfg.MODEL.ADAPTER.HIGH_PASS_SHARE,
+            "read_features": cfg.MODEL.ADAPTER.READ_FEATURES,
+        }
+
+    @property
+    def size_divisibility(self) -> int:
+        return SIZE_DIVISIBILITY
+
+    def train(self, mode: bool = True) -> SAMAdapterBackbone:
+        """Set the mode of the adapters; the encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """z_adapt.
+
+        Args:
+            images: (B, 3, S, S) normalised, sides multiples of 64 (need not be square).
+
+        Returns:
+            ``{"image_embedding": (B, 256, S/16, S/16)}``.
+
+        Raises:
+            ValueError: a side is not a multiple of 64.
+        """
+        shared = self._shared(images)
+        return {EMBEDDING: self._encode_adapted(images, *shared)}
+
+    @torch.no_grad()
+    def forward_base(self, images: Tensor) -> dict[str, Tensor]:
+        """z_base: as :meth:`forward`, without adapters and without a gradient."""
+        return {EMBEDDING: self._encode_base(self._shared(images)[1])}
+
+    def forward_both(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(z_base, z_adapt) with the part that they share computed once."""
+        patch_embedding, features = self._shared(images)
+        with torch.no_grad():
+            base = self._encode_base(features)
+        return {EMBEDDING: base}, {
+            EMBEDDING: self._encode_adapted(images, patch_embedding, features)
+        }
+
+    @torch.no_grad()
+    def _shared(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        # Nothing is trained before the first adapted stage.
+        height, width = images.shape[-2:]
+        if height % SIZE_DIVISIBILITY or width % SIZE_DIVISIBILITY:
+            raise ValueError(
+                f"Expected argument `images` to have sides that are multiples of "
+                f"{SIZE_DIVISIBILITY}, but got {height}x{width}."
+            )
+        patch_embedding = self.encoder.stem(images)
+        features = self.encoder.first_stage(patch_embedding)
+        return patch_embedding, self.encoder.enter_stage(features, 0)
+
+    def _encode_base(self, features: Tensor) -> Tensor:
+        for stage in range(len(self.encoder.stage_depths)):
+            if stage:
+                features = self.encoder.enter_stage(features, stage)
+            for block in self.encoder.blocks(stage):
+                features = block(features)
+            features = self.encoder.leave_stage(features)
+        return self.encoder.neck(features)
+
+    def _encode_adapted(self, images: Tensor, patch_embedding: Tensor, features: Tensor) -> Tensor:
+        if self.adapter_tokens is None:
+            return self._encode_base(features)
+        made = self.adapter_tokens(images, patch_embedding)
+        for stage, adapter in enumerate(self.adapters):
+            if stage:
+                features = self.encoder.enter_stage(features, stage)
+            tokens = adapter.resample(made, (features.shape[1], features.shape[2]))
+            for index, block in enumerate(self.encoder.blocks(stage)):
+                features = block(features + adapter(tokens, features, index))
+            features = self.encoder.leave_stage(features)
+        return self.encoder.neck(features)

@@ -1,0 +1,143 @@
+"""Fill a model from a SAM file or from a checkpoint of this package, and say what was filled."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from selfsam_d2.errors import InputError
+from selfsam_d2.modeling.backbone import SAMAdapterBackbone
+from selfsam_d2.modeling.nuclei_head import SAMNucleiHead
+from selfsam_d2.modeling.prompter import Prompter
+from selfsam_d2.weights.resolve import first_differences, read_state_dict, resolve_weights
+
+__all__ = ["LoadReport", "load_state", "load_weights"]
+
+logger = logging.getLogger(__name__)
+
+SAM_ENCODER = "image_encoder."
+SAM_PARTS = ("prompt_encoder.", "mask_decoder.")
+# Counted by batch norms in training only; frozen ones never use it.
+BATCH_COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a file filled.
+
+    Attributes:
+        source: the file.
+        loaded: keys of the model that were filled.
+        not_loaded: keys of the model that keep their initial values.
+        unused: keys of the file that the model has no use for.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    not_loaded: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
+    """Load weights given by path, URL or name into a model, in place.
+
+    A SAM file (``mobile_sam``, official SAM checkpoints) fills every SAM part that the model has
+    (encoder, prompt encoder, mask decoder) and starts the nuclei head from the mask decoder. A
+    checkpoint of this package must fit the model key by key.
+
+    Args:
+        model: :class:`SelfSAM`, a :class:`SAMAdapterBackbone`, or any model that contains one.
+        path_or_name: a path, an ``http(s)`` URL or a name such as ``mobile_sam``.
+
+    Raises:
+        InputError: the file is missing, damaged or of another architecture; the message names the
+            first keys that differ.
+    """
+    path = resolve_weights(str(path_or_name))
+    return load_state(model, read_state_dict(path), path)
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> LoadReport:
+    """As :func:`load_weights`, for a state dict that is already read."""
+    own = model.state_dict()
+    if any(key.startswith(SAM_ENCODER) for key in state):
+        translated, required = _translate(model, state)
+        unused = tuple(
+            key for key in state if not key.startswith((SAM_ENCODER, *SAM_PARTS))
+        )
+        _check({key: own[key] for key in own if key in required}, translated, source)
+    else:
+        translated, unused = state, ()
+        _check(_without_counters(own), _without_counters(translated), source)
+    model.load_state_dict(translated, strict=False)
+    report = LoadReport(
+        source=str(source),
+        loaded=tuple(key for key in own if key in translated),
+        not_loaded=tuple(key for key in _without_counters(own) if key not in translated),
+        unused=unused,
+    )
+    logger.info(
+        "Loaded %d of %d tensors from %s; not in the file: %s; not used: %s",
+        len(report.loaded),
+        len(own),
+        source,
+        _summary(report.not_loaded),
+        _summary(report.unused),
+    )
+    return report
+
+
+def _translate(
+    model: nn.Module, state: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], set[str]]:
+    # SAM's keys -> the model's, and the keys that a SAM file must fill.
+    translated: dict[str, Tensor] = {}
+    required: set[str] = set()
+    for name, module in model.named_modules():
+        prefix = f"{name}." if name else ""
+        if isinstance(module, SAMAdapterBackbone):
+            encoder = {
+                key.removeprefix(SAM_ENCODER): value
+                for key, value in state.items()
+                if key.startswith(SAM_ENCODER)
+            }
+            part = {
+                f"encoder.{key}": value
+                for key, value in module.encoder.rename_sam_keys(encoder).items()
+            }
+            wanted = {f"encoder.{key}" for key in module.encoder.state_dict()}
+        elif isinstance(module, Prompter):
+            part = {key: value for key, value in state.items() if key.startswith(SAM_PARTS)}
+            wanted = set(module.state_dict())
+        elif isinstance(module, SAMNucleiHead):
+            part = module.from_sam_keys(state)
+            wanted = set(module.state_dict())
+        else:
+            continue
+        translated.update({prefix + key: value for key, value in part.items()})
+        required.update(prefix + key for key in wanted if not key.endswith(BATCH_COUNTER))
+    if not required:
+        raise InputError(type(model).__name__, "has no part that a SAM file could fill")
+    return translated, required
+
+
+def _check(own: dict[str, Tensor], state: dict[str, Tensor], source: str | Path) -> None:
+    differences = first_differences(own, state)
+    if differences:
+        raise InputError(
+            source,
+            f"holds another architecture than the model ({'; '.join(differences)}); "
+            "choose weights that fit MODEL.SAM.ENCODER and MODEL.ADAPTER",
+        )
+
+
+def _without_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.endswith(BATCH_COUNTER)}
+
+
+def _summary(keys: tuple[str, ...]) -> str:
+    parts = sorted({key.split(".")[0] for key in keys})
+    return f"{len(keys)} ({', '.join(parts)})" if keys else "none"

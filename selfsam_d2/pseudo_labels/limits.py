@@ -1,0 +1,74 @@
+"""Limits of the domain of a mask, from points and stain only; none of them is in the paper."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skimage.color import rgb2hed
+from skimage.filters import threshold_otsu
+from torch import Tensor
+
+from selfsam_d2.structures.points import nearest_distances, voronoi_cells
+
+__all__ = ["domain_limits", "haematoxylin_mask"]
+
+
+def haematoxylin_mask(image: Tensor) -> Tensor:
+    """Otsu mask of the haematoxylin channel (colour deconvolution, Ruifrok & Johnston 2001).
+
+    Args:
+        image: (3, H, W) uint8 RGB.
+
+    Returns:
+        (H, W) bool; all True for an image of one colour, which has no threshold.
+    """
+    haematoxylin = rgb2hed(image.permute(1, 2, 0).cpu().numpy())[..., 0]
+    if np.ptp(haematoxylin) == 0:
+        return torch.ones(image.shape[1:], dtype=torch.bool, device=image.device)
+    mask = haematoxylin > threshold_otsu(haematoxylin)
+    return torch.from_numpy(mask).to(image.device)
+
+
+def domain_limits(
+    points: Tensor,
+    context: Tensor,
+    size: tuple[int, int],
+    *,
+    voronoi: bool = False,
+    max_radius: float = 0.0,
+    stain_mask: Tensor | None = None,
+) -> Tensor | None:
+    """Where each m_u,k may be above zero.
+
+    Args:
+        points: (K, 2) xy, px.
+        context: (N, 2) xy, px, all points of the transformed image.
+        size: (height, width).
+        voronoi: only pixels nearest to p_k (ties to the lower index).
+        max_radius: only pixels within this multiple of the median nearest-neighbour distance of
+            ``context``; 0, or a point that is alone: no limit.
+        stain_mask: (H, W) bool: only there.
+
+    Returns:
+        (K, H, W) bool, or None where nothing is limited.
+    """
+    if not (voronoi or max_radius or stain_mask is not None):
+        return None
+    allowed = torch.ones((len(points), *size), dtype=torch.bool, device=points.device)
+    if voronoi and len(points):
+        owner, _ = voronoi_cells(points, context, size)
+        allowed &= owner == torch.arange(len(points), device=points.device)[:, None, None]
+    if max_radius and len(context) > 1:
+        allowed &= _within(points, size, max_radius * float(nearest_distances(context).median()))
+    if stain_mask is not None:
+        allowed &= stain_mask
+    return allowed
+
+
+def _within(points: Tensor, size: tuple[int, int], radius: float) -> Tensor:
+    height, width = size
+    rows = torch.arange(height, device=points.device) + 0.5
+    columns = torch.arange(width, device=points.device) + 0.5
+    across = (columns - points[:, :1]) ** 2
+    down = (rows - points[:, 1:]) ** 2
+    return down[:, :, None] + across[:, None, :] <= radius**2

@@ -1,0 +1,105 @@
+"""Read label maps: images in which the value of a pixel is the id of its nucleus, 0 = background."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+
+from selfsam_d2.errors import InputError
+from selfsam_d2.structures.image_files import (
+    DECODE_ERRORS,
+    files_by_stem,
+    quiet_decoders,
+    require_file,
+)
+
+__all__ = ["find_label_maps", "read_label_map"]
+
+LABEL_MAP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".npy"})
+# Pillow's modes with one value per pixel; "P" holds palette indices, which are the ids.
+_SINGLE_CHANNEL_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+_ONE_CHANNEL = "a label map has one integer per pixel; save the ids as one channel"
+
+
+def read_label_map(path: str | Path) -> npt.NDArray[np.int64]:
+    """Read one label map.
+
+    PNG (8 or 16 bit, palette indices count as ids), TIFF and ``.npy`` of any integer type are
+    read; floats if every value is a whole number. Ids are kept as they are, gaps included.
+
+    Args:
+        path: the file; its suffix says which of the three formats it is.
+
+    Returns:
+        (H, W) int64, 0 = background, ids >= 1.
+
+    Raises:
+        InputError: file missing, damaged or of another kind; more than one channel; fractions;
+            negative ids.
+    """
+    path = Path(path)
+    require_file(path)
+    suffix = path.suffix.lower()
+    if suffix not in LABEL_MAP_SUFFIXES:
+        raise InputError(path, "a label map is a PNG, TIFF or .npy file")
+    try:
+        with quiet_decoders():
+            if suffix == ".npy":
+                values = np.asarray(np.load(path, allow_pickle=False))
+            elif suffix == ".png":
+                values = _read_with_pillow(path)
+            else:
+                values = _read_tiff(path)
+    except DECODE_ERRORS as error:
+        raise InputError(
+            path, f"truncated, damaged or not a label map ({error}); export it again"
+        ) from error
+    return _as_ids(path, values)
+
+
+def find_label_maps(folder: str | Path) -> dict[str, Path]:
+    """The label maps of a folder (PNG, TIFF, ``.npy``) by file stem, sorted by stem.
+
+    Raises:
+        InputError: no such folder, no label map in it, or two files with one stem.
+    """
+    return files_by_stem(folder, LABEL_MAP_SUFFIXES, "label map")
+
+
+def _read_with_pillow(path: Path) -> npt.NDArray[np.generic]:
+    with Image.open(path, formats=("PNG", "TIFF")) as image:
+        if image.mode not in _SINGLE_CHANNEL_MODES:
+            raise InputError(path, f"has colour mode {image.mode}; {_ONE_CHANNEL}")
+        return np.asarray(image)
+
+
+def _read_tiff(path: Path) -> npt.NDArray[np.generic]:
+    """tifffile knows every integer type, Pillow the compressions that tifffile has no codec for."""
+    try:
+        return np.asarray(tifffile.imread(path))
+    except DECODE_ERRORS:
+        return _read_with_pillow(path)
+
+
+def _as_ids(path: Path, values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
+    if values.ndim != 2 or values.size == 0:
+        raise InputError(path, f"has shape {values.shape}, (H, W) is needed; {_ONE_CHANNEL}")
+    if values.dtype.kind not in "biuf":
+        raise InputError(path, f"has type {values.dtype}; {_ONE_CHANNEL}")
+    if values.dtype.kind == "f":
+        whole = np.isfinite(values) & (values == np.floor(values))  # type: ignore[call-overload]
+        if not whole.all():
+            raise InputError(
+                path, "holds fractions or not-a-number; a label map holds whole ids, not a score"
+            )
+    if values.min() < 0:  # type: ignore[operator]
+        raise InputError(path, f"holds the negative id {values.min()}; ids start at 1, 0 is none")
+    if values.max() > np.iinfo(np.int64).max:  # type: ignore[operator]
+        raise InputError(path, f"holds the id {values.max()}, too large for 64 bits")
+    return values.astype(np.int64)

@@ -1,0 +1,172 @@
+"""From what ``MODEL.WEIGHTS`` says to a checked state dict."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsam_d2.errors import InputError
+from selfsam_d2.weights.cache import is_intact, locked
+from selfsam_d2.weights.catalog import CATALOG, cache_folder
+from selfsam_d2.weights.download import DownloadError, download
+from selfsam_d2.weights.fetch import fetch
+
+__all__ = [
+    "check_architecture",
+    "first_differences",
+    "read_checkpoint",
+    "read_state_dict",
+    "resolve_weights",
+]
+
+URL_PREFIXES = ("http://", "https://")
+# Keys under which training programs put the state dict inside a checkpoint.
+WRAPPING_KEYS = ("model", "state_dict")
+
+
+def resolve_weights(weights: str) -> Path:
+    """Local file of weights given by name, address or path.
+
+    Args:
+        weights: a name of the catalog such as ``mobile_sam``, an ``http(s)`` address, whose file
+            is kept in the cache folder, or a path.
+
+    Returns:
+        Path of an existing file.
+
+    Raises:
+        InputError: there is no such file, or it cannot be fetched.
+    """
+    if weights in CATALOG:
+        return fetch(weights)
+    if weights.startswith(URL_PREFIXES):
+        return _fetch_url(weights)
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise InputError(
+            weights, f"no such file of weights; give a path, a URL or one of {', '.join(CATALOG)}"
+        )
+    return path
+
+
+def _fetch_url(url: str) -> Path:
+    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "weights"
+    key = hashlib.sha256(url.encode()).hexdigest()[:16]
+    target = cache_folder() / "url" / key / name
+    with locked(target):
+        if is_intact(target):
+            return target
+        try:
+            return download(url, target)
+        except DownloadError as error:
+            raise InputError(
+                url, f"the weights cannot be had: {error}; download the file and give its path"
+            ) from error
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".pkl":
+        raise InputError(
+            path, "pickled weights can run any code and are not read; convert them to .pth"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged file can make the unpickler raise anything
+        raise InputError(
+            path, "is damaged or holds more than tensors; give a checkpoint saved by torch.save"
+        ) from error
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """State dict of a checkpoint; nothing but tensors and plain containers is unpickled.
+
+    Args:
+        path: a file written by ``torch.save``: the state dict itself, or a dict that has it under
+            ``model`` or ``state_dict``.
+
+    Returns:
+        Key → tensor on the CPU.
+
+    Raises:
+        InputError: the file is missing, damaged, a pickle, or holds no state dict.
+    """
+    return read_checkpoint(path)["model"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A whole checkpoint: the state dict under ``model``, and what else a training saved.
+
+    Args:
+        path: as for :func:`read_state_dict`.
+
+    Raises:
+        InputError: as :func:`read_state_dict`.
+    """
+    content = _load(path)
+    rest: dict[str, Any] = {}
+    for key in WRAPPING_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            rest = {name: value for name, value in content.items() if name != key}
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(path, "holds no state dict; give a checkpoint saved by torch.save")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(path, f"the entry {name!r} of its state dict is not a tensor")
+    return {**rest, "model": dict(content)}
+
+
+def first_differences(
+    model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor], limit: int = 3
+) -> list[str]:
+    """The first keys in which a file does not fit a model, each with what is wrong.
+
+    Args:
+        model_state: state dict of the model; only keys and shapes are used.
+        file_state: state dict of the file, keys as the model has them.
+        limit: number of differences to give at most.
+
+    Returns:
+        At most ``limit`` texts, empty if the file fits: missing keys and other shapes in the
+        model's order, then unexpected keys in the file's order.
+    """
+    differences = []
+    for key, value in model_state.items():
+        if key not in file_state:
+            differences.append(f"{key} is missing")
+        elif file_state[key].shape != value.shape:
+            found, wanted = tuple(file_state[key].shape), tuple(value.shape)
+            differences.append(f"{key} has shape {found}, expected {wanted}")
+    differences += [f"{key} is not expected" for key in file_state if key not in model_state]
+    return differences[:limit]
+
+
+def check_architecture(
+    model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor], path: Path
+) -> None:
+    """Refuse weights of another architecture.
+
+    Args:
+        model_state: state dict of the model, or the part of it that the file must fill.
+        file_state: state dict of the file, keys as the model has them.
+        path: the file, for the message.
+
+    Raises:
+        InputError: keys or shapes differ; the message names the first that do.
+    """
+    differences = first_differences(model_state, file_state)
+    if differences:
+        raise InputError(
+            path,
+            f"is of another architecture than the model ({'; '.join(differences)}); "
+            "choose weights that fit MODEL.BACKBONE",
+        )

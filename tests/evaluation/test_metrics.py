@@ -1,0 +1,293 @@
+"""Every metric against a plain loop written from its definition."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from selfsam_d2.evaluation.metrics import (
+    METRIC_NAMES,
+    aggregated_jaccard_index,
+    aggregated_jaccard_index_fast,
+    aggregated_jaccard_index_plus,
+    dice_coefficient,
+    f1_score,
+    nuclei_metrics,
+    object_dice,
+    panoptic_quality,
+)
+
+TOLERANCE = 1e-9
+
+Nuclei = list[set[tuple[int, int]]]
+
+
+def nuclei_of(instance_map: np.ndarray) -> Nuclei:
+    """The pixels of each nucleus, in the order of the ids."""
+    found: dict[int, set[tuple[int, int]]] = {}
+    for pixel in np.ndindex(instance_map.shape):
+        value = int(instance_map[pixel])
+        if value:
+            found.setdefault(value, set()).add(pixel)
+    return [found[value] for value in sorted(found)]
+
+
+def components_of(instance_map: np.ndarray) -> Nuclei:
+    """Components of equal id under 8 neighbours, in reading order, by flood fill."""
+    seen: set[tuple[int, int]] = set()
+    components: Nuclei = []
+    for start in np.ndindex(instance_map.shape):
+        if not instance_map[start] or start in seen:
+            continue
+        component, open_pixels = {start}, [start]
+        while open_pixels:
+            row, column = open_pixels.pop()
+            for step in itertools.product((-1, 0, 1), repeat=2):
+                near = (row + step[0], column + step[1])
+                inside = all(0 <= near[axis] < instance_map.shape[axis] for axis in (0, 1))
+                if inside and near not in component:
+                    if instance_map[near] == instance_map[start]:
+                        component.add(near)
+                        open_pixels.append(near)
+        seen |= component
+        components.append(component)
+    return components
+
+
+def iou(first: set, second: set) -> float:
+    return len(first & second) / len(first | second)
+
+
+def reference_dice(true: Nuclei, pred: Nuclei) -> float:
+    foreground_true = set().union(*true)
+    foreground_pred = set().union(*pred)
+    both = foreground_true & foreground_pred
+    return 2 * len(both) / (len(foreground_true) + len(foreground_pred))
+
+
+def reference_object_dice(true: Nuclei, pred: Nuclei) -> float:
+    def half(own: Nuclei, other: Nuclei) -> float:
+        total = sum(len(nucleus) for nucleus in own)
+        value = 0.0
+        for nucleus in own:
+            partner: set = set()
+            for candidate in other:
+                if len(nucleus & candidate) > len(nucleus & partner):
+                    partner = candidate
+            dice = 2 * len(nucleus & partner) / (len(nucleus) + len(partner))
+            value += len(nucleus) / total * dice
+        return value
+
+    return (half(true, pred) + half(pred, true)) / 2
+
+
+def reference_aji(true: Nuclei, pred: Nuclei) -> float:
+    common, united, used = 0, 0, set()
+    for nucleus in true:
+        best, best_iou = None, 0.0
+        for index, candidate in enumerate(pred):
+            if iou(nucleus, candidate) > best_iou:
+                best, best_iou = index, iou(nucleus, candidate)
+        if best is None:
+            united += len(nucleus)
+        else:
+            common += len(nucleus & pred[best])
+            united += len(nucleus | pred[best])
+            used.add(best)
+    united += sum(len(nucleus) for index, nucleus in enumerate(pred) if index not in used)
+    return common / united
+
+
+def reference_aji_fast(true: Nuclei, pred: Nuclei) -> float:
+    common, united, used = 0, 0, set()
+    for nucleus in true:
+        best = 0
+        for index, candidate in enumerate(pred):
+            if iou(nucleus, candidate) > iou(nucleus, pred[best]):
+                best = index
+        common += len(nucleus & pred[best])
+        united += len(nucleus | pred[best])
+        used.add(best)
+    united += sum(len(nucleus) for index, nucleus in enumerate(pred) if index not in used)
+    return common / united
+
+
+def reference_aji_plus(true: Nuclei, pred: Nuclei) -> list[float]:
+    """The values of all assignments whose total IoU is the largest, by trying every one."""
+    places: list[int | None] = [*range(len(pred)), *[None] * len(true)]
+    best, values = -1.0, []
+    for chosen in set(itertools.permutations(places, len(true))):
+        pairs = [(i, j) for i, j in enumerate(chosen) if j is not None and true[i] & pred[j]]
+        total = math.fsum(iou(true[i], pred[j]) for i, j in pairs)
+        common = sum(len(true[i] & pred[j]) for i, j in pairs)
+        united = sum(len(nucleus) for nucleus in true) + sum(len(nucleus) for nucleus in pred)
+        value = common / (united - common)
+        if total > best + 1e-12:
+            best, values = total, [value]
+        elif total > best - 1e-12:
+            values.append(value)
+    return values
+
+
+def reference_panoptic(true: Nuclei, pred: Nuclei) -> tuple[float, float, float]:
+    ious = [iou(a, b) for a in true for b in pred if iou(a, b) > 0.5]
+    found = len(ious)
+    false_alarms, misses = len(pred) - found, len(true) - found
+    detection = found / (found + false_alarms / 2 + misses / 2)
+    segmentation = sum(ious) / found if found else 0.0
+    return detection, segmentation, detection * segmentation
+
+
+def reference_f1(true: Nuclei, pred: Nuclei) -> float:
+    found = sum(any(iou(a, b) > 0.5 for b in pred) for a in true)
+    precision, recall = found / len(pred), found / len(true)
+    return 2 * precision * recall / (precision + recall) if found else 0.0
+
+
+@st.composite
+def pairs_of_maps(draw, max_ids=5):
+    """Touching nuclei with gaps in the ids; the prediction is a damaged copy or another map."""
+    shape = draw(st.tuples(st.integers(3, 8), st.integers(3, 8)))
+    ids = draw(st.lists(st.integers(1, 70_000), min_size=1, max_size=max_ids, unique=True))
+    seeds = draw(st.integers(0, 2**32 - 1))
+    generator = np.random.default_rng(seeds)
+
+    def random_map() -> np.ndarray:
+        blocks = generator.choice([0, *ids], size=(4, 4))
+        return np.kron(blocks, np.ones((2, 2), dtype=np.int64))[: shape[0], : shape[1]]
+
+    true = random_map()
+    pred = random_map() if draw(st.booleans()) else true.copy()
+    damaged = generator.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.3]))
+    pred[damaged] = generator.choice([0, *ids], size=int(damaged.sum()))
+    kind = draw(st.sampled_from([np.int32, np.int64, np.uint32]))
+    return true.astype(kind), pred.astype(kind)
+
+
+@settings(deadline=None, max_examples=150)
+@given(pairs_of_maps())
+def test_all_metrics_agree_with_loops(maps):
+    true, pred = nuclei_of(maps[0]), nuclei_of(maps[1])
+    if not true or not pred:
+        expected = math.nan if not true and not pred else 0.0
+        assert all(
+            value == pytest.approx(expected, nan_ok=True)
+            for value in nuclei_metrics(*maps).values()
+        )
+        return
+    detection, segmentation, panoptic = reference_panoptic(true, pred)
+    expected = {
+        "Dice": reference_dice(true, pred),
+        "AJI": reference_aji(true, pred),
+        "AJI_fast": reference_aji_fast(components_of(maps[0]), components_of(maps[1])),
+        "object_Dice": reference_object_dice(true, pred),
+        "DQ": detection,
+        "SQ": segmentation,
+        "PQ": panoptic,
+        "F1": reference_f1(true, pred),
+    }
+    values = nuclei_metrics(*maps)
+    assert tuple(values) == METRIC_NAMES
+    assert all(type(value) is float for value in values.values())
+    plus = values.pop("AJI_plus")
+    assert values == pytest.approx(expected, rel=0, abs=TOLERANCE)
+    assert 0 <= plus <= 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(pairs_of_maps(max_ids=4))
+def test_aji_plus_is_that_of_a_best_assignment(maps):
+    true, pred = nuclei_of(maps[0]), nuclei_of(maps[1])
+    if not true or not pred:
+        return
+    value = aggregated_jaccard_index_plus(*maps)
+    assert min(abs(value - best) for best in reference_aji_plus(true, pred)) <= TOLERANCE
+
+
+@settings(deadline=None, max_examples=40)
+@given(pairs_of_maps())
+def test_functions_are_the_entries_of_the_dict(maps):
+    detection, segmentation, panoptic = panoptic_quality(*maps)
+    values = {
+        "Dice": dice_coefficient(*maps),
+        "AJI": aggregated_jaccard_index(*maps),
+        "AJI_plus": aggregated_jaccard_index_plus(*maps),
+        "AJI_fast": aggregated_jaccard_index_fast(*maps),
+        "object_Dice": object_dice(*maps),
+        "DQ": detection,
+        "SQ": segmentation,
+        "PQ": panoptic,
+        "F1": f1_score(*maps),
+    }
+    assert values == pytest.approx(nuclei_metrics(*maps), nan_ok=True)
+
+
+@settings(deadline=None, max_examples=40)
+@given(arrays(np.int32, (6, 7), elements=st.sampled_from([0, 4, 9, 1000])))
+def test_a_perfect_prediction_scores_one_whatever_its_ids(true):
+    renumbered = np.where(true > 0, 5000 - true, 0)
+    expected = 1.0 if true.any() else math.nan
+    for value in nuclei_metrics(true, renumbered).values():
+        assert value == pytest.approx(expected, nan_ok=True)
+
+
+def test_empty_images():
+    empty = np.zeros((4, 5), dtype=np.int32)
+    full = np.ones((4, 5), dtype=np.int32)
+    assert all(math.isnan(value) for value in nuclei_metrics(empty, empty).values())
+    assert set(nuclei_metrics(full, empty).values()) == {0.0}
+    assert set(nuclei_metrics(empty, full).values()) == {0.0}
+
+
+def test_a_map_without_background():
+    assert set(nuclei_metrics(np.full((3, 3), 8), np.full((3, 3), 2)).values()) == {1.0}
+
+
+def test_aji_by_hand():
+    # True: A (4 px), B (2 px), C (1 px). Prediction 5 covers A and B; 6 lies on background.
+    true = np.array([[1, 1, 1, 1, 3, 3, 0, 0, 7]])
+    pred = np.array([[5, 5, 5, 5, 5, 5, 0, 6, 0]])
+    # AJI: 5 serves A (4 / 6) and B (2 / 6); C is missed (1), 6 is unused (1).
+    assert aggregated_jaccard_index(true, pred) == pytest.approx(6 / 14)
+    # AJI+: 5 serves A only; B, C and 6 add 2 + 1 + 1.
+    assert aggregated_jaccard_index_plus(true, pred) == pytest.approx(4 / 10)
+    # AJI_fast: C unites with prediction 5 (1 + 6), 6 is unused.
+    assert aggregated_jaccard_index_fast(true, pred) == pytest.approx(6 / 20)
+    # One pair of IoU 4 / 6 among 3 true and 2 predicted nuclei.
+    assert panoptic_quality(true, pred) == pytest.approx((2 / 5, 4 / 6, 2 / 5 * 4 / 6))
+
+
+def test_iou_of_exactly_one_half_is_no_match():
+    true = np.array([[1, 1, 1, 1, 0, 0]])
+    pred = np.array([[0, 0, 2, 2, 0, 0]])
+    assert panoptic_quality(true, pred) == (0.0, 0.0, 0.0)
+    assert f1_score(true, pred) == 0.0
+
+
+def test_only_aji_fast_splits_a_nucleus_of_two_parts():
+    true = np.array([[3, 3, 0, 3, 3, 3]])
+    pred = np.array([[1, 1, 0, 2, 2, 2]])
+    assert aggregated_jaccard_index_fast(true, pred) == 1.0
+    assert aggregated_jaccard_index(true, pred) == pytest.approx(3 / 7)
+
+
+@pytest.mark.parametrize(
+    ("true", "pred", "message"),
+    [
+        (np.array([[0, -1]]), np.array([[0, 1]]), "`true` to have no negative id, but got -1"),
+        (np.array([[0, 1]]), np.array([[0, -7]]), "`pred` to have no negative id, but got -7"),
+        (np.array([[0, 1]]), np.array([[0], [1]]), r"one size, but got true \(1, 2\)"),
+        (np.array([[0.0, 1.0]]), np.array([[0, 1]]), "`true` to be .* integers"),
+        (np.array([[0, 1]]), np.array([0, 1]), r"`pred` to be \(H, W\) integers"),
+    ],
+)
+@pytest.mark.parametrize("function", [nuclei_metrics, aggregated_jaccard_index_fast])
+def test_maps_that_cannot_be_compared(function, true, pred, message):
+    with pytest.raises(ValueError, match=message):
+        function(true, pred)

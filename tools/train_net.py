@@ -1,0 +1,55 @@
+#!/usr/bin/env python
+"""Train or evaluate SelfSAM: ``python tools/train_net.py --config-file configs/monuseg_vitt.yaml``.
+
+The options are Detectron2's. ``--register NAME JSON IMAGE_ROOT`` (repeatable) makes a COCO file a
+dataset; ``KEY VALUE`` pairs at the end override the config.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from detectron2.engine import launch
+from detectron2.utils import comm
+from detectron2.evaluation import print_csv_format
+
+from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.setup import argument_parser, setup
+from selfsam_d2.engine.trainer import SelfSAMTrainer
+from selfsam_d2.errors import run_command
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train or evaluate in this process."""
+    cfg = setup(args)
+    if args.eval_only:
+        model = SelfSAMTrainer.build_model(cfg)
+        SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
+            cfg.MODEL.WEIGHTS, resume=args.resume
+        )
+        results = SelfSAMTrainer.test(cfg, model)
+        if comm.is_main_process():
+            print_csv_format(results)
+        return
+    trainer = SelfSAMTrainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    trainer.train()
+
+
+def main() -> None:
+    """Parse the command line and start one process per GPU (one on a machine without)."""
+    args = argument_parser().parse_args()
+    processes = args.num_gpus if torch.cuda.is_available() else 1
+    launch(
+        run,
+        processes,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
