@@ -1,0 +1,21 @@
+"""SelfSAM: nuclei instance segmentation from point annotations, as a Detectron2 plugin."""
+
+from __future__ import annotations
+
+import warnings
+
+# Detectron2 and its dependencies warn about their own deprecated calls when they are imported; a
+# user can do nothing about it.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import detectron2.engine
+    import detectron2.model_zoo  # noqa: F401
+
+from selfsam_d2.config import add_selfsam_config
+from selfsam_d2.data.registration import register_builtin_datasets, register_nuclei_instances
+from selfsam_d2.modeling.selfsam import SelfSAM
+from selfsam_d2.modeling.weights import load_weights
+
+__all__ = ["SelfSAM", "add_selfsam_config", "load_weights", "register_nuclei_instances"]
+
+register_builtin_datasets()

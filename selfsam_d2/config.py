@@ -82,6 +82,9 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.PSEUDO_LABEL.AGREE_BACKGROUND_MASK = 0.2  # A_bg: max m_u below it
     # Consensus with the nuclei decoder; off: S_I is S_P (InstaSAM).
     cfg.PSEUDO_LABEL.CONSENSUS = True
+    # First epoch in which the consensus acts; S_I is S_P before. The paper: 0. A decoder that knows
+    # nothing yet agrees by chance, and what it disagrees with is ignored: it can settle there.
+    cfg.PSEUDO_LABEL.CONSENSUS_START = 0
     # Limits of the domain of m_u,k, none of them in the paper.
     cfg.PSEUDO_LABEL.VORONOI = False  # only the pixels nearest to p_k
     cfg.PSEUDO_LABEL.MAX_RADIUS = 0.0  # x median nearest-neighbour distance; 0: no limit

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class LabelStore:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in LABEL_NAMES}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(path, f"stored labels cannot be read ({error})") from error
 
     def _epoch_folder(self, epoch: int) -> Path:

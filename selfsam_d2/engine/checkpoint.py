@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class SelfSAMCheckpointer(DetectionCheckpointer):
         os.replace(f"{path}.part", path)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        return {**read_checkpoint(filename), "source": filename}
+        return {**read_checkpoint(Path(filename)), "source": filename}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         load_state(self.model, checkpoint.pop("model"), checkpoint.pop("source"))

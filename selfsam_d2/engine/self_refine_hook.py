@@ -40,6 +40,7 @@ class SelfRefineHook(HookBase):
     Args:
         schedule: of the crops; says which epoch a step belongs to.
         alpha: epoch -> alpha_t.
+        consensus_start: first epoch in which the consensus filter acts.
         store: where refreshed labels go; None: labels are made in every step.
         mapper: knows the shifted points of an image.
         window: side of a labelling window, px.
@@ -52,12 +53,14 @@ class SelfRefineHook(HookBase):
         alpha: Callable[[int], float],
         *,
         mapper: PointPromptDatasetMapper,
+        consensus_start: int = 0,
         store: LabelStore | None = None,
         window: int = 224,
         overlap: int = 80,
     ) -> None:
         self.schedule = schedule
         self.alpha = alpha
+        self.consensus_start = consensus_start
         self.mapper = mapper
         self.store = store
         self.window = window
@@ -88,7 +91,7 @@ class SelfRefineHook(HookBase):
             self._on_main(lambda store: store.discard(above=self._epoch))
         else:
             logger.warning("The stored labels of epoch %d are gone: made again.", self._epoch)
-            self._set_alpha(self._epoch)
+            self._enter_epoch(self._epoch)
             self._refresh(self._epoch)
 
     def before_step(self) -> None:
@@ -96,7 +99,7 @@ class SelfRefineHook(HookBase):
         epoch = self.schedule.epoch_of_step(step)
         model = unwrap(self.trainer._trainer.model)
         model.step = step
-        self._set_alpha(epoch)
+        self._enter_epoch(epoch)
         if epoch != self._epoch:
             self._epoch = epoch
             if self.store is not None:
@@ -110,8 +113,10 @@ class SelfRefineHook(HookBase):
             **{f"labels/{name}": value for name, value in statistics.items()},
         )
 
-    def _set_alpha(self, epoch: int) -> None:
-        unwrap(self.trainer._trainer.model).alpha = self.alpha(epoch)
+    def _enter_epoch(self, epoch: int) -> None:
+        model = unwrap(self.trainer._trainer.model)
+        model.alpha = self.alpha(epoch)
+        model.consensus = epoch >= self.consensus_start
 
     def _refresh(self, epoch: int) -> None:
         assert self.store is not None

@@ -133,6 +133,7 @@ class SelfSAMTrainer(DefaultTrainer):
             self.schedule,
             partial(_alpha, self.cfg, self.epochs),
             mapper=self.mapper,
+            consensus_start=self.cfg.PSEUDO_LABEL.CONSENSUS_START,
             store=self.store,
             window=self.cfg.INPUT.NUCLEI.CROP,
             overlap=inference.OVERLAP,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ class NucleiCOCOEvaluator(COCOEvaluator):  # type: ignore[misc]
     """Mask AP of detectron2's ``COCOEvaluator`` with up to 3,000 detections in an image.
 
     ``pred_masks`` in the form of :class:`RLEMasks` go to the COCO code as they are; dense ones are
-    encoded by detectron2. Annotations that have no area are given it. AP values are 0 to 100.
+    encoded by detectron2. Every category of the file counts as nucleus, as in training, and an
+    annotation that has no area is given it. AP values are 0 to 100.
 
     The official Python code of COCO is used, as detectron2 does for any limit other than 100.
 
@@ -51,9 +54,17 @@ class NucleiCOCOEvaluator(COCOEvaluator):  # type: ignore[misc]
             max_dets_per_image=MAX_DETECTIONS,
             use_fast_impl=False,
         )
-        for annotation in self._coco_api.dataset.get("annotations", []):
+        mapping = self._metadata.get("thing_dataset_id_to_contiguous_id", {0: 0})
+        nucleus = next(category for category, index in mapping.items() if index == 0)
+        content = self._coco_api.dataset
+        content["categories"] = [{"id": nucleus, "name": "nucleus"}]
+        for number, annotation in enumerate(content.get("annotations", []), start=1):
             image = self._coco_api.imgs[annotation["image_id"]]
             _complete(annotation, image, dataset_name)
+            # COCO's code takes the id 0 for "no match".
+            annotation.update(id=number, category_id=nucleus)
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._coco_api.createIndex()
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -70,16 +81,6 @@ class NucleiCOCOEvaluator(COCOEvaluator):  # type: ignore[misc]
                 self._predictions.append({"image_id": entry["image_id"], "instances": results})
             else:
                 super().process([entry], [output])
-
-    def _eval_predictions(
-        self, predictions: list[dict[str, Any]], img_ids: list[int] | None = None
-    ) -> None:
-        # detectron2 numbers the categories from 0 only where it has read the JSON file itself.
-        if not hasattr(self._metadata, "thing_dataset_id_to_contiguous_id"):
-            categories = sorted(self._coco_api.getCatIds())
-            for result in (entry for image in predictions for entry in image["instances"]):
-                result["category_id"] = categories[result["category_id"]]
-        super()._eval_predictions(predictions, img_ids=img_ids)
 
 
 def rle_instances_to_coco_json(instances: Instances, image_id: int) -> list[dict[str, Any]]:

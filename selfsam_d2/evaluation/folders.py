@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.label_maps import find_label_maps, read_label_map
 from selfsam_d2.evaluation.metrics import nuclei_metrics
+from selfsam_d2.structures.label_maps import find_label_maps, read_label_map
 
 __all__ = ["LabelMapPairs", "evaluate_pairs", "pair_label_maps"]
 

@@ -33,9 +33,12 @@ def annotation_to_rle(segmentation: Any, height: int, width: int) -> dict[str, A
         A compressed COCO run length of H x W pixels.
 
     Raises:
-        ValueError: if a polygon has fewer than 3 points or a run length is of another size.
+        ValueError: if a polygon has fewer than 3 points or a run length is incomplete or of
+            another size.
     """
     if isinstance(segmentation, Mapping):
+        if not {"size", "counts"} <= segmentation.keys():
+            raise ValueError("Expected a run-length dict with `size` and `counts`.")
         return RLEMasks([dict(segmentation)], height, width).rles[0]
     polygons = [list(map(float, polygon)) for polygon in segmentation]
     short = [polygon for polygon in polygons if len(polygon) < 6 or len(polygon) % 2]

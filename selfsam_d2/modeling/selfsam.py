@@ -26,7 +26,9 @@ from selfsam_d2.modeling.inference import NucleiInference
 from selfsam_d2.modeling.nuclei_head import ContrastHead, build_nuclei_head
 from selfsam_d2.modeling.prompter import Prompter
 from selfsam_d2.modeling.resize import resize_maps
+from selfsam_d2.pseudo_labels.instance_label import InstanceLabel
 from selfsam_d2.pseudo_labels.maker import PseudoLabelMaker
+from selfsam_d2.pseudo_labels.prompt_label import PromptLabel
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.points import generator_seed
 
@@ -55,6 +57,7 @@ class SelfSAM(nn.Module):
 
     Attributes:
         alpha: alpha_t of the blend, in [0, 1]; set by the self-refine hook each epoch.
+        consensus: whether the consensus filter makes S_I; set by the hook each epoch.
         step: number of the training step; set by the hook.
         label_statistics: of the last training step: shares in [0, 1].
     """
@@ -90,6 +93,7 @@ class SelfSAM(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self.alpha = 1.0
+        self.consensus = True
         self.step = 0
         self.label_statistics: dict[str, float] = {}
 
@@ -205,6 +209,10 @@ class SelfSAM(nn.Module):
             self.label_maker.limits(image, points, context),
         )
 
+    def make_instance_label(self, label: PromptLabel, foreground: Tensor) -> InstanceLabel:
+        """S_I (c, c) of one crop, from S_P and B (c, c)."""
+        return self.label_maker.instance_label(label, foreground, consensus=self.consensus)
+
     def encode_prompts(self, sample: dict[str, Any]) -> Tensor:
         """Prompt tokens (K, tokens, 256) of one crop."""
         return self.prompter.encode(
@@ -234,7 +242,7 @@ class SelfSAM(nn.Module):
             label = self.label_maker.prompt_label(
                 self.make_targets(sample, base, logits, tokens)
             )
-            instance = self.label_maker.instance_label(label, foreground)
+            instance = self.make_instance_label(label, foreground)
             prompt_labels, instance_labels = label.labels, instance.labels
             recovered = instance.recovered
         outside = sample["outside"].to(self.device)

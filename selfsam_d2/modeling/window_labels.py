@@ -112,7 +112,7 @@ def label_crop(model: SelfSAM, sample: dict[str, Any]) -> tuple[Any, Any]:
         model.make_targets(sample, base[EMBEDDING], logits, tokens)
     )
     foreground = resize_maps(model.nuclei_head(adapted[EMBEDDING]), size)[0, 0].sigmoid()
-    return prompt_label, model.label_maker.instance_label(prompt_label, foreground)
+    return prompt_label, model.make_instance_label(prompt_label, foreground)
 
 
 def _to_image_ids(labels: Tensor, ids: Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from detectron2.config import configurable
 from torch import Tensor
 
@@ -110,11 +111,22 @@ class PseudoLabelMaker:
             entropy_reduction=self.entropy_reduction,
         )
 
-    def instance_label(self, prompt_label: PromptLabel, foreground: Tensor) -> InstanceLabel:
-        """S_I from S_P and B (H, W) in [0, 1]."""
-        if not self.consensus:
-            nothing = prompt_label.ignore_mask & ~prompt_label.ignore_mask
-            return InstanceLabel(prompt_label.labels, prompt_label.ignore_mask, nothing)
+    def instance_label(
+        self, prompt_label: PromptLabel, foreground: Tensor, *, consensus: bool = True
+    ) -> InstanceLabel:
+        """S_I from S_P and B (H, W) in [0, 1].
+
+        Args:
+            prompt_label: S_P of the crop.
+            foreground: (H, W) B in [0, 1].
+            consensus: False: S_I is S_P, as with the setting of the same name off.
+        """
+        if not (self.consensus and consensus):
+            return InstanceLabel(
+                labels=prompt_label.labels,
+                ignore_mask=prompt_label.ignore_mask,
+                recovered=torch.zeros_like(prompt_label.ignore_mask),
+            )
         return make_instance_label(
             prompt_label,
             foreground,

@@ -34,7 +34,8 @@ class RLEMasks:
         width: W.
 
     Raises:
-        ValueError: if the size of a run length is not (height, width).
+        ValueError: if the size of a run length is not (height, width), or its counts, given as a
+            list, do not sum to that.
     """
 
     def __init__(self, rles: Sequence[dict[str, Any]], height: int, width: int) -> None:
@@ -50,6 +51,10 @@ class RLEMasks:
             )
         counts = rle["counts"]
         if isinstance(counts, (list, tuple)):
+            # pycocotools takes the sum on trust and decodes whatever lies in memory beyond it.
+            pixels = self.height * self.width
+            if sum(counts) != pixels or min(counts) < 0:
+                raise ValueError(f"Expected counts that sum to {pixels}, but got {sum(counts)}.")
             counts = coco_mask.frPyObjects({"size": size, "counts": list(counts)}, *size)["counts"]
         # Text and not bytes, so that the dicts can be written to JSON as they are.
         return {"size": size, "counts": counts if isinstance(counts, str) else counts.decode()}

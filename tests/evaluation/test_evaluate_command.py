@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from selfsam_d2.evaluation.metrics import METRIC_NAMES, nuclei_metrics
@@ -66,6 +67,13 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
 
 
+def truncated_tiff(folder: Path) -> None:
+    (folder / "a.png").unlink()
+    tifffile.imwrite(folder / "a.tif", TRUE)
+    content = (folder / "a.tif").read_bytes()
+    (folder / "a.tif").write_bytes(content[: len(content) - 20])
+
+
 BAD_INPUT = {
     "missing folder": (
         lambda true, pred: (pred / "a.npy").rename(true.parent / "a.npy") and pred.rmdir(),
@@ -78,28 +86,28 @@ BAD_INPUT = {
     ),
     "two files of one stem": (
         lambda _, pred: Image.fromarray(PRED).save(pred / "a.png"),
-        ["a.png: has the same stem as a.npy"],
+        ["a.png: same name as a.npy"],
     ),
     "sizes differ": (
         lambda _, pred: np.save(pred / "a.npy", PRED[:, 1:]),
         ["pred/a.npy: is 15 x 14", "true/a.png is 15 x 15"],
     ),
-    "truncated": (lambda true, _: truncate(true / "a.png"), ["true/a.png: cannot be read"]),
+    "truncated": (lambda true, _: truncate(true / "a.png"), ["true/a.png: truncated, damaged"]),
     "truncated TIFF": (
-        lambda true, _: (true / "a.png").rename(true / "a.tif"),
-        ["true/a.tif: cannot be read"],
+        lambda true, _: truncated_tiff(true),
+        ["true/a.tif: truncated, damaged"],
     ),
     "colour": (
         lambda true, _: Image.new("RGB", (15, 15)).save(true / "a.png"),
-        ["true/a.png: a colour image"],
+        ["true/a.png: has colour mode RGB"],
     ),
     "fractions": (
         lambda _, pred: np.save(pred / "a.npy", PRED / 2.7),
-        ["pred/a.npy: has fractions"],
+        ["pred/a.npy: holds fractions"],
     ),
     "negative": (
         lambda _, pred: np.save(pred / "a.npy", -PRED.astype(np.int32)),
-        ["pred/a.npy: has the negative id -9"],
+        ["pred/a.npy: holds the negative id -9"],
     ),
 }
 

@@ -91,6 +91,20 @@ def test_bad_polygons(polygons):
         annotation_to_rle(polygons, H, W)
 
 
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        ({"counts": [42]}, "`size` and `counts`"),
+        ({"size": [H, W], "counts": [40, 1]}, "sum to 42, but got 41"),
+        ({"size": [H, W], "counts": [43, -1]}, "sum to 42"),
+        ({"size": [W, H], "counts": [42]}, "6 x 7 pixels"),
+    ],
+)
+def test_bad_run_lengths(rle, message):
+    with pytest.raises(ValueError, match=message):
+        annotation_to_rle(rle, H, W)
+
+
 def test_bad_sizes_and_missing_masks():
     with pytest.raises(ValueError, match="7 x 7 pixels"):
         annotations_to_map([{"segmentation": encode(np.ones((H, W)))}], 7, 7)

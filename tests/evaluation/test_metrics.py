@@ -51,10 +51,11 @@ def components_of(instance_map: np.ndarray) -> Nuclei:
             for step in itertools.product((-1, 0, 1), repeat=2):
                 near = (row + step[0], column + step[1])
                 inside = all(0 <= near[axis] < instance_map.shape[axis] for axis in (0, 1))
-                if inside and near not in component:
-                    if instance_map[near] == instance_map[start]:
-                        component.add(near)
-                        open_pixels.append(near)
+                if not inside or near in component:
+                    continue
+                if instance_map[near] == instance_map[start]:
+                    component.add(near)
+                    open_pixels.append(near)
         seen |= component
         components.append(component)
     return components

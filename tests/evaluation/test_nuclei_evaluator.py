@@ -261,6 +261,20 @@ def test_more_than_100_detections_count_and_no_mask_is_decoded(register, monkeyp
     assert "maxDets=3000 ] = 1.000" in capsys.readouterr().out
 
 
+def test_every_category_of_the_file_counts_as_nucleus(register):
+    content = make_content(TRUE)
+    content["categories"].append({"id": 3, "name": "another kind"})
+    for annotation in content["annotations"][::2]:
+        annotation.update(category_id=3, id=annotation["id"] - 1)
+    register(content)
+    MetadataCatalog.get(NAME).thing_dataset_id_to_contiguous_id = {1: 0}
+    evaluator = NucleiCOCOEvaluator(NAME)
+    evaluator.reset()
+    for key in TRUE:
+        evaluator.process([{"image_id": key}], [make_output(TRUE[key])])
+    assert evaluator.evaluate()["segm"]["AP"] == pytest.approx(100)
+
+
 def test_coco_without_detections(register):
     register(make_content(TRUE))
     evaluator = NucleiCOCOEvaluator(NAME)

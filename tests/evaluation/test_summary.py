@@ -53,13 +53,9 @@ def test_write_json_replaces_and_leaves_nothing_else(tmp_path):
     write_json(path, summarise(SCORES))
     assert json.loads(path.read_text()) == summarise(SCORES)
     assert [entry.name for entry in path.parent.iterdir()] == ["metrics.json"]
-    assert path.stat().st_mode & 0o777 == 0o666 & ~current_umask()
-
-
-def current_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    reference = tmp_path / "ordinary"
+    reference.touch()
+    assert path.stat().st_mode == reference.stat().st_mode
 
 
 def test_write_json_keeps_the_old_file_when_the_new_one_fails(tmp_path, monkeypatch):

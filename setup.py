@@ -1,0 +1,65 @@
+"""Package metadata and dependencies.
+
+Detectron2 is not listed, because it cannot be had from PyPI under its own name:
+``tools/install.py`` looks for an installed one and knows where else to get it.
+"""
+
+from setuptools import find_packages, setup
+
+REQUIREMENTS = [
+    "torch>=2.2,<3",
+    "torchvision>=0.17,<1",
+    "numpy>=1.26,<3",
+    "scipy>=1.11,<2",
+    "scikit-image>=0.22,<1",
+    "opencv-python-headless>=4.8,<6",
+    "shapely>=2.0,<3",
+    "Pillow>=10",
+    "tifffile>=2023.7",
+    "defusedxml>=0.7,<1",
+    "matplotlib>=3.8,<4",
+    "tqdm>=4.65,<5",
+    "filelock>=3.12",
+    # Image encoders and SAM's prompt encoder and mask decoder.
+    "timm>=1.0,<2",
+    "segment-anything==1.0",
+    "onnx>=1.15,<2",
+    # What Detectron2 imports, with its own bounds; its model zoo needs pkg_resources, which
+    # setuptools 82 no longer has.
+    "fvcore>=0.1.5.post20221221,<0.2",
+    "iopath>=0.1.9,<0.2",
+    "omegaconf>=2.1,<2.4",
+    "hydra-core>=1.1,<2",
+    "yacs>=0.1.8,<0.2",
+    "pycocotools>=2.0.7,<3",
+    "tabulate>=0.9,<1",
+    "cloudpickle>=2.2,<4",
+    "tensorboard>=2.12,<3",
+    "termcolor>=1.1",
+    "packaging>=23",
+    "setuptools>=70,<82",
+]
+
+TEST_REQUIREMENTS = [
+    "pytest>=8",
+    "hypothesis>=6.90,<7",
+    "onnxruntime>=1.17,<2",
+]
+
+DEVELOPMENT_REQUIREMENTS = [
+    "ruff>=0.9,<1",
+    "mypy>=1.14,<3",
+]
+
+setup(
+    name="selfsam_d2",
+    version="0.1.0.dev0",
+    description="Nuclei segmentation from point annotations: self-refining SAM for Detectron2",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["selfsam_d2", "selfsam_d2.*"]),
+    package_data={"selfsam_d2": ["py.typed"]},
+    install_requires=REQUIREMENTS,
+    extras_require={"test": TEST_REQUIREMENTS, "dev": TEST_REQUIREMENTS + DEVELOPMENT_REQUIREMENTS},
+)
