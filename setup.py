@@ -37,7 +37,7 @@ REQUIREMENTS = [
     "tensorboard>=2.12,<3",
     "termcolor>=1.1",
     "packaging>=23",
-    "setuptools>=70,<82",
+    "setuptools>=77,<82",
 ]
 
 TEST_REQUIREMENTS = [

@@ -20,6 +20,7 @@ from selfsam_d2.structures.label_maps import find_label_maps
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

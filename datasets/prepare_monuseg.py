@@ -1,12 +1,12 @@
-"""Put one split of MoNuSeg where the datasets monuseg_train, monuseg_val, monuseg_test are looked up.
+"""Put one split of MoNuSeg where monuseg_train, monuseg_val and monuseg_test are looked up.
 
 As published (TIFF images and ImageScope XML, in two folders or in one):
 
-    python datasets/prepare_monuseg.py --split train --images "Tissue Images" --annotations Annotations
+    python datasets/prepare_monuseg.py --split train --images IMAGES --annotations ANNOTATIONS
 
 or from label maps (PNG, TIFF, .npy, any integer type):
 
-    python datasets/prepare_monuseg.py --split val --images images --labels labels
+    python datasets/prepare_monuseg.py --split val --images IMAGES --labels LABELS
 
 Writes below --output: monuseg/annotations/monuseg_SPLIT.json, monuseg/SPLIT/images (links to the
 images, copies where links are not possible) and, from XML, monuseg/SPLIT/labels (label maps).
@@ -38,6 +38,7 @@ from selfsam_d2.structures.label_maps import find_label_maps
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from selfsam_d2.data.images import image_size
-from selfsam_d2.data.segmentations import normalised_segmentation
+from selfsam_d2.data.segmentations import is_coordinate, normalised_segmentation
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.image_files import require_file
 
@@ -49,8 +48,10 @@ def check_images(json_file: Path, images: list[dict[str, Any]]) -> dict[Any, dic
     names: set[str] = set()
     for image in images:
         image_id, name = image.get("id"), image.get("file_name")
-        if not isinstance(image_id, (int, str)) or not isinstance(name, str) or not name:
-            raise InputError(json_file, f'an image needs "id" and "file_name", found {image}')
+        if not _is_id(image_id) or not isinstance(name, str) or not name:
+            raise InputError(
+                json_file, f'an image needs a whole number "id" and a "file_name", found {image}'
+            )
         if not all(_is_positive_int(image.get(key)) for key in ("height", "width")):
             raise InputError(json_file, f'image {name} needs "height" and "width" in pixels')
         if image_id in by_id:
@@ -80,8 +81,8 @@ def check_annotations(
     seen: set[Any] = set()
     for annotation in annotations:
         annotation_id = annotation.get("id")
-        if not isinstance(annotation_id, (int, str)):
-            raise InputError(json_file, f'an annotation needs an "id", found {annotation}')
+        if not _is_id(annotation_id):
+            raise InputError(json_file, f'an annotation needs a whole number "id": {annotation}')
         if annotation_id in seen:
             raise InputError(
                 json_file, f"annotation id {annotation_id} is there twice; ids must differ"
@@ -89,7 +90,7 @@ def check_annotations(
         seen.add(annotation_id)
         subject = f"{json_file}: annotation {annotation_id}"
         image_id = annotation.get("image_id")
-        if not isinstance(image_id, (int, str)) or image_id not in images:
+        if not _is_id(image_id) or image_id not in images:
             raise InputError(subject, f'is of image {image_id}, which "images" does not list')
         checked.append(_checked_annotation(annotation, images[image_id], subject))
     return checked
@@ -135,9 +136,7 @@ def _checked_annotation(
 ) -> dict[str, Any]:
     height, width = image["height"], image["width"]
     point = annotation.get("point")
-    segmentation = normalised_segmentation(
-        annotation.get("segmentation"), height, width, subject
-    )
+    segmentation = normalised_segmentation(annotation.get("segmentation"), height, width, subject)
     if point is not None:
         _check_point(point, image, subject)
     if segmentation is None and annotation.get("iscrowd", 0) == 1:
@@ -145,13 +144,13 @@ def _checked_annotation(
     if segmentation is None and point is None:
         raise InputError(subject, 'has neither "point": [x, y] nor a "segmentation"; add one')
     bbox = annotation.get("bbox")
-    if bbox and not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
+    if bbox and not (isinstance(bbox, list) and len(bbox) == 4 and all(map(is_coordinate, bbox))):
         raise InputError(subject, f'"bbox" must be four numbers x, y, w, h, found {bbox}')
     return {**annotation, "segmentation": segmentation}
 
 
 def _check_point(point: Any, image: dict[str, Any], subject: str) -> None:
-    if not isinstance(point, list) or len(point) != 2 or not all(map(_is_number, point)):
+    if not isinstance(point, list) or len(point) != 2 or not all(map(is_coordinate, point)):
         raise InputError(subject, f'"point" must be two numbers [x, y], found {point}')
     x, y = point
     if not (0 <= x < image["width"] and 0 <= y < image["height"]):
@@ -162,9 +161,9 @@ def _check_point(point: Any, image: dict[str, Any], subject: str) -> None:
         )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_positive_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return _is_id(value) and value > 0

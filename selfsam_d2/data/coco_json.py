@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_util
-from scipy import ndimage
 
 from selfsam_d2.data.coco_checks import (
     check_annotations,
@@ -29,6 +28,7 @@ from selfsam_d2.data.coco_checks import (
 from selfsam_d2.data.segmentations import centre_of_segmentation
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.centre import nucleus_centres
+from selfsam_d2.structures.rle_masks import RLEMasks
 
 __all__ = ["annotation_from_mask", "coco_from_instance_maps", "load_coco_json", "write_coco_json"]
 
@@ -60,8 +60,9 @@ def annotation_from_mask(
     Raises:
         ValueError: the mask is not 2-D or has no pixel.
     """
+    instance_map = (np.asarray(mask) != 0).astype(np.uint8)
     annotations = _annotations_of_map(
-        np.asarray(mask) != 0, annotation_id, image_id, points_only=points_only, centre=centre
+        instance_map, annotation_id, image_id, points_only=points_only, centre=centre
     )
     if not annotations:
         raise ValueError("Expected argument `mask` to have at least one nonzero pixel.")
@@ -184,49 +185,23 @@ def _annotation_record(
 
 
 def _annotations_of_map(
-    instance_map: npt.NDArray[np.generic],
+    instance_map: npt.NDArray[np.integer[Any]],
     first_id: int,
     image_id: int,
     *,
     points_only: bool,
     centre: str,
 ) -> list[dict[str, Any]]:
-    ids, points = nucleus_centres(instance_map, centre)
+    _, points = nucleus_centres(instance_map, centre)
     annotations: list[dict[str, Any]] = [
         {"id": first_id + n, "image_id": image_id, "category_id": CATEGORY["id"], "point": point}
         for n, point in enumerate(points.tolist())
     ]
     if points_only:
         return annotations
-    # Consecutive ids, because find_objects makes one entry per id up to the largest.
-    numbers = np.where(instance_map > 0, np.searchsorted(ids, instance_map) + 1, 0)  # type: ignore
-    for n, window in enumerate(ndimage.find_objects(numbers), start=1):
-        mask = numbers[window] == n
-        rows, columns = window
-        box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
-        annotations[n - 1] |= {
-            "segmentation": _encode(mask, rows.start, columns.start, numbers.shape),
-            "bbox": [float(value) for value in box],
-            "area": int(mask.sum()),
-            "iscrowd": 0,
-        }
+    rles = RLEMasks.from_instance_map(instance_map).rles
+    boxes = mask_util.toBbox(rles).tolist() if rles else []
+    for annotation, rle, box in zip(annotations, rles, boxes, strict=True):
+        area = int(mask_util.area(rle))
+        annotation |= {"segmentation": rle, "bbox": box, "area": area, "iscrowd": 0}
     return annotations
-
-
-def _encode(
-    mask: npt.NDArray[np.bool_], top: int, left: int, shape: tuple[int, ...]
-) -> dict[str, Any]:
-    """Compressed RLE of a mask that lies at (top, left) in an image of ``shape`` (H, W).
-
-    COCO counts runs down the columns, beginning with zeros: only the columns of the mask are
-    looked at, the ones before and after lengthen the first and the last run.
-    """
-    height, width = shape
-    columns = np.zeros((height, mask.shape[1]), dtype=bool)
-    columns[top : top + mask.shape[0]] = mask
-    run_starts = np.flatnonzero(np.diff(columns.ravel(order="F"), prepend=False)) + left * height
-    counts = np.diff(run_starts, prepend=0, append=height * width)
-    rle = mask_util.frPyObjects(
-        {"size": [height, width], "counts": counts.tolist()}, height, width
-    )
-    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}

@@ -114,9 +114,11 @@ def _register(
         return
 
     def load() -> list[dict[str, Any]]:
-        if make_command is not None and not os.path.isfile(json_file):
-            raise InputError(json_file, f"dataset {name} is not prepared; run: {make_command}")
-        return load_coco_json(json_file, image_root, centre)
+        if make_command is not None and not os.path.isfile(arguments["json_file"]):
+            raise InputError(
+                arguments["json_file"], f"dataset {name} is not prepared; run: {make_command}"
+            )
+        return load_coco_json(arguments["json_file"], arguments["image_root"], centre)
 
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(

@@ -1,4 +1,4 @@
-"""COCO segmentations (polygons, RLE): check their form, and make the point of a nucleus from one."""
+"""COCO segmentations (polygons, RLE): check their form, make the point of a nucleus from one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,19 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.structures.centre import nucleus_centre
 from selfsam_d2.structures.image_files import DECODE_ERRORS
 
-__all__ = ["centre_of_segmentation", "normalised_segmentation"]
+__all__ = ["centre_of_segmentation", "is_coordinate", "normalised_segmentation"]
 
 _MIN_POLYGON_VALUES = 6
+# Far beyond any image; rasterising an edge costs time and memory in proportion to its length.
+_LARGEST_COORDINATE = 1e6
+# Seven characters of five bits hold any run of 32 bits.
+_LARGEST_SHIFT = 30
+
+
+def is_coordinate(value: Any) -> bool:
+    """Whether a value from JSON is a number that can be a coordinate or length in pixels."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and -_LARGEST_COORDINATE < value < _LARGEST_COORDINATE
 
 
 def normalised_segmentation(
@@ -52,17 +62,18 @@ def normalised_segmentation(
         return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
     if not isinstance(counts, str):
         raise InputError(subject, "segmentation has RLE counts that are neither text nor a list")
+    _check_counts(_uncompressed_counts(counts, subject), height * width, subject)
     return {"size": [height, width], "counts": counts}
 
 
 def centre_of_segmentation(
-    segmentation: list[list[float]] | dict[str, Any],
+    segmentation: Any,
     height: int,
     width: int,
     rule: str,
     subject: str,
 ) -> list[float]:
-    """The point [x, y] of a nucleus given as polygons or compressed RLE.
+    """The point [x, y] of a nucleus from what :func:`normalised_segmentation` returned.
 
     Raises:
         InputError: the mask has no pixel or cannot be decoded.
@@ -105,16 +116,40 @@ def _rasterised_window(
 
 def _checked_polygons(polygons: list[Any], subject: str) -> list[list[float]]:
     for polygon in polygons:
-        is_list_of_numbers = isinstance(polygon, list) and all(
-            isinstance(value, (int, float)) and math.isfinite(value) for value in polygon
-        )
-        if not is_list_of_numbers or len(polygon) < _MIN_POLYGON_VALUES or len(polygon) % 2:
+        is_numeric = isinstance(polygon, list) and all(map(is_coordinate, polygon))
+        if not is_numeric or len(polygon) < _MIN_POLYGON_VALUES or len(polygon) % 2:
             raise InputError(
                 subject, "a polygon is a list x, y, x, y, ... of at least three vertices"
             )
     return polygons
 
 
+def _uncompressed_counts(text: str, subject: str) -> list[int]:
+    """The run lengths in the text form of COCO.
+
+    Each is a little-endian number of 5 bits per character (code - 48), bit 5 set if more follow
+    and bit 4 of the last one the sign; from the fourth run on, the difference to the run two
+    before. Decoded here because pycocotools writes beyond its memory on text that is damaged.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > _LARGEST_SHIFT:
+            raise InputError(subject, "segmentation has damaged RLE counts; export it again")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise InputError(subject, "segmentation has truncated RLE counts; export it again")
+    return counts
+
+
 def _check_counts(counts: list[Any], pixels: int, subject: str) -> None:
     if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != pixels:
-        raise InputError(subject, f"RLE counts must be whole numbers with the sum {pixels}")
+        raise InputError(subject, f"RLE counts must be whole numbers >= 0 with the sum {pixels}")

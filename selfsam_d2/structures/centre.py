@@ -100,7 +100,8 @@ def _centroids(
     """Centroids of the pixels (M, 2) xy that ``member_of`` (M,) gives to the nuclei 0..count-1."""
     sizes = np.bincount(member_of, minlength=count)
     sums = np.stack(
-        [np.bincount(member_of, weights=pixels[:, axis], minlength=count) for axis in (0, 1)], axis=1
+        [np.bincount(member_of, weights=pixels[:, axis], minlength=count) for axis in (0, 1)],
+        axis=1,
     )
     points: npt.NDArray[np.float64] = sums / np.maximum(sizes, 1)[:, None] + 0.5
     holds_centroid = (pixels == np.floor(points)[member_of]).all(axis=1)

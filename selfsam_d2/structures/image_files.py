@@ -1,20 +1,24 @@
-"""Plumbing shared by the readers of images and of label maps: which files, and how decoders fail."""
+"""What the readers of images and of label maps share: which files, and how decoders fail."""
 
 from __future__ import annotations
 
 import logging
+import os
 import struct
+import tokenize
 import warnings
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
+
 from selfsam_d2.errors import InputError
 
 __all__ = ["DECODE_ERRORS", "files_by_stem", "quiet_decoders", "require_file"]
 
-# What Pillow, tifffile and numpy raise on a truncated or damaged file, depending on the broken byte.
+# What Pillow, tifffile and numpy raise on a damaged file, depending on the broken byte.
 DECODE_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     SyntaxError,
@@ -28,25 +32,47 @@ DECODE_ERRORS: tuple[type[Exception], ...] = (
     MemoryError,
     RuntimeError,
     struct.error,
+    tokenize.TokenError,  # numpy, on the header of a .npy file
     zlib.error,
+    Image.DecompressionBombError,
 )
+_STDERR = 2
 
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keep warnings of Pillow and log lines of tifffile off stderr while a file is opened.
+    """Keep what decoders say about a file off stderr while it is opened and decoded.
 
-    What they warn of either does not matter here or ends in an error that names the file.
+    Pillow warns and logs, tifffile logs, and libtiff writes to file descriptor 2 by itself. What
+    they say either does not matter here or ends in an error that names the file.
     """
-    tifffile_logger = logging.getLogger("tifffile")
-    was_disabled = tifffile_logger.disabled
-    tifffile_logger.disabled = True
+    loggers = [logging.getLogger(name) for name in ("tifffile", "PIL.TiffImagePlugin")]
+    were_disabled = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _muted_stderr_descriptor():
             warnings.simplefilter("ignore")
             yield
     finally:
-        tifffile_logger.disabled = was_disabled
+        for logger, was_disabled in zip(loggers, were_disabled, strict=True):
+            logger.disabled = was_disabled
+
+
+@contextmanager
+def _muted_stderr_descriptor() -> Iterator[None]:
+    try:
+        original = os.dup(_STDERR)
+    except OSError:  # closed by the caller: nothing can appear on it
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), _STDERR)
+        yield
+    finally:
+        os.dup2(original, _STDERR)
+        os.close(original)
 
 
 def require_file(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Read label maps: images in which the value of a pixel is the id of its nucleus, 0 = background."""
+"""Read label maps: the value of a pixel is the id of its nucleus, 0 = background."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ def _as_ids(path: Path, values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64
     if values.dtype.kind not in "biuf":
         raise InputError(path, f"has type {values.dtype}; {_ONE_CHANNEL}")
     if values.dtype.kind == "f":
-        whole = np.isfinite(values) & (values == np.floor(values))  # type: ignore[call-overload]
+        whole = np.isfinite(values) & (values == np.floor(values))
         if not whole.all():
             raise InputError(
                 path, "holds fractions or not-a-number; a label map holds whole ids, not a score"
             )
-    if values.min() < 0:  # type: ignore[operator]
+    if values.min() < 0:
         raise InputError(path, f"holds the negative id {values.min()}; ids start at 1, 0 is none")
-    if values.max() > np.iinfo(np.int64).max:  # type: ignore[operator]
+    if values.max() > np.iinfo(np.int64).max:
         raise InputError(path, f"holds the id {values.max()}, too large for 64 bits")
     return values.astype(np.int64)

@@ -1,0 +1,101 @@
+"""Curves of losses, labels and metrics from the ``metrics.json`` that Detectron2 writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from selfsam_d2.errors import InputError
+
+__all__ = ["draw_curves", "read_training_log"]
+
+LOSSES = {
+    "total_loss": "total",
+    "loss_prompt": "$L_P$ (prompt masks)",
+    "loss_foreground": "$L_B$ (foreground)",
+    "loss_distance": "$L_D$ (HV maps)",
+    "loss_contrast": "$L_C$ (contrast)",
+}
+LABELS = {
+    "alpha": "α, weight of the base masks",
+    "labels/prompt_ignored": "ignored in $S_P$",
+    "labels/instance_ignored": "ignored in $S_I$",
+    "labels/recovered": "recovered by consensus",
+    "labels/empty_prompts": "points without a label",
+}
+METRICS = {"nuclei/Dice": "Dice", "nuclei/AJI": "AJI", "nuclei/PQ": "PQ", "nuclei/F1": "F1"}
+
+
+def read_training_log(path: str | Path) -> list[dict[str, Any]]:
+    """Read the JSON lines of Detectron2's ``JSONWriter``.
+
+    Args:
+        path: ``metrics.json`` of an output folder.
+
+    Returns:
+        rows sorted by ``iteration``; where a resumed run repeats a step its later row counts.
+
+    Raises:
+        InputError: the file is missing or a line of it is not such a row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "no such file; give the metrics.json of a training")
+    rows: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            rows[int(row["iteration"])] = row
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                path, f"line {number} is not a row of Detectron2's log; is it another metrics.json?"
+            ) from error
+    return [rows[step] for step in sorted(rows)]
+
+
+def draw_curves(
+    rows: Sequence[Mapping[str, Any]],
+    path: str | Path,
+    before: Mapping[str, float | None] | None = None,
+) -> None:
+    """Draw losses, pseudo labels and metrics against the training step.
+
+    Args:
+        rows: of :func:`read_training_log`.
+        path: PNG file; its folder must exist.
+        before: metric name -> value of the untrained model, drawn at step 0.
+    """
+    figure = Figure(figsize=(15, 4.4), dpi=110, layout="constrained")
+    losses, labels, metrics = figure.subplots(1, 3)
+    _plot(losses, rows, LOSSES)
+    losses.set(title="Losses (median of 20 steps)", ylabel="loss, weighted")
+    # Logarithmic down to 0.01 and linear below, as a loss may be 0.
+    losses.set_yscale("symlog", linthresh=0.01)
+    losses.set_ylim(bottom=0)
+    _plot(labels, rows, LABELS)
+    labels.set(title="Pseudo labels", ylim=(-0.03, 1.03), ylabel="share of pixels or points; α")
+    start = {f"nuclei/{name}": value for name, value in (before or {}).items()}
+    _plot(metrics, [{"iteration": 0, **start}, *rows], METRICS, marker="o")
+    metrics.set(title="Validation images", ylim=(-0.03, 1.03), ylabel="metric, mean over images")
+    for axis in (losses, labels, metrics):
+        axis.set_xlabel("training step")
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=9)
+        else:
+            axis.text(0.5, 0.5, "none in the log", ha="center", transform=axis.transAxes)
+    figure.savefig(path)
+
+
+def _plot(
+    axis: Axes, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], marker: str = "."
+) -> None:
+    for name, label in names.items():
+        known = [(row["iteration"], row[name]) for row in rows if row.get(name) is not None]
+        if known:
+            axis.plot(*zip(*known, strict=True), label=label, marker=marker, linewidth=1.6)

@@ -1,0 +1,169 @@
+"""``datasets/prepare_monuseg.py`` run as a command, on files of the published form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from PIL import Image
+from pycocotools import mask as mask_util
+
+from selfsam_d2.data.coco_json import load_coco_json
+from selfsam_d2.data.registration import builtin_paths
+from selfsam_d2.structures.label_maps import read_label_map
+
+SCRIPT = "prepare_monuseg.py"
+HEIGHT, WIDTH = 48, 56
+STEMS = ("TCGA-18-5592-01Z-00-DX1", "TCGA-38-6178-01Z-00-DX1")
+
+
+def hexagon(x, y, radius):
+    angles = np.linspace(0, 2 * np.pi, 7)[:-1] + 0.3
+    return np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
+
+
+OUTLINES = [hexagon(12.3, 14.1, 7), hexagon(20.2, 15.5, 6.2), hexagon(54.1, 40.7, 5)]
+
+
+def xml_of(outlines):
+    regions = "".join(
+        f'<Region Id="{number}" NegativeROA="0"><Attributes/><Vertices>'
+        + "".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in outline)
+        + "</Vertices></Region>"
+        for number, outline in enumerate(outlines, start=1)
+    )
+    return (
+        '<Annotations MicronsPerPixel="0.252000"><Annotation Id="1"><Regions>'
+        f"<RegionAttributeHeaders/>{regions}</Regions><Plots/></Annotation></Annotations>"
+    )
+
+
+def inside(outline):
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    return shapely.contains_xy(shapely.Polygon(outline), x, y)
+
+
+@pytest.fixture
+def published(tmp_path):
+    images, annotations = tmp_path / "Tissue Images", tmp_path / "Annotations"
+    images.mkdir()
+    annotations.mkdir()
+    for stem in STEMS:
+        Image.new("RGB", (WIDTH, HEIGHT), (200, 150, 190)).save(
+            images / f"{stem}.tif", compression="tiff_lzw"
+        )
+        (annotations / f"{stem}.xml").write_text(xml_of(OUTLINES))
+    return images, annotations
+
+
+def test_published_form_becomes_the_registered_dataset(tmp_path, published, run_python):
+    images, annotations = published
+    root = tmp_path / "root"
+    arguments = ("--split", "train", "--images", images, "--annotations", annotations)
+    status, stdout, stderr = run_python(
+        f"datasets/{SCRIPT}", *arguments, DETECTRON2_DATASETS=str(root)
+    )
+    assert (status, stderr) == (0, "")
+    masks = [inside(outline) for outline in OUTLINES]
+    shared_pixels = (masks[0] & masks[1]).sum()
+    assert shared_pixels > 0
+    lines = stdout.splitlines()
+    assert lines[0].startswith(f"{STEMS[0]}.xml: {shared_pixels} pixels in two outlines")
+    assert "2 images, 6 nuclei, 0 points outside" in lines[2]
+    expected = np.where(masks[0], 1, np.where(masks[1], 2, np.where(masks[2], 3, 0)))
+    for stem in STEMS:
+        path = root / "monuseg" / "train" / "labels" / f"{stem}.png"
+        np.testing.assert_array_equal(read_label_map(path), expected)
+        assert np.array(Image.open(path)).dtype == np.uint16
+        link = root / "monuseg" / "train" / "images" / f"{stem}.tif"
+        assert link.is_symlink()
+        assert link.samefile(images / f"{stem}.tif")
+    program = (
+        "import selfsam_d2.data.registration as r; from detectron2.data import DatasetCatalog\n"
+        "r.register_builtin_datasets(); d = DatasetCatalog.get('monuseg_train')\n"
+        "print(len(d), sum(len(each['annotations']) for each in d))"
+    )
+    _, stdout, _ = run_python("-c", program, DETECTRON2_DATASETS=str(root))
+    assert stdout.split() == ["2", "6"]
+
+
+def test_one_folder_for_images_and_xml(tmp_path, published, run_script):
+    images, annotations = published
+    for path in annotations.iterdir():
+        path.rename(images / path.name)
+    arguments = ("--split", "test", "--images", images, "--output", tmp_path, "--points-only")
+    status, _, stderr = run_script(SCRIPT, *arguments)
+    assert (status, stderr) == (0, "")
+    json_file, image_root = builtin_paths("monuseg", "test", tmp_path)
+    records = load_coco_json(json_file, image_root)
+    assert [len(record["annotations"]) for record in records] == [3, 3]
+    assert all("segmentation" not in each for each in records[0]["annotations"])
+
+
+def test_label_maps_and_a_second_run(tmp_path, published, run_script):
+    images, _ = published
+    labels = tmp_path / "labels_instance"
+    labels.mkdir()
+    truth = 5 * inside(OUTLINES[0]) + 9 * inside(OUTLINES[2])
+    for stem in STEMS:
+        Image.fromarray(truth.astype(np.uint16)).save(labels / f"{stem}.png")
+    arguments = ("--split", "val", "--images", images, "--labels", labels, "--output", tmp_path)
+    json_file, image_root = builtin_paths("monuseg", "val", tmp_path)
+    image_root.mkdir(parents=True)
+    (image_root / f"{STEMS[0]}.tif").write_text("left over from an earlier run")
+    for _ in range(2):
+        status, _, stderr = run_script(SCRIPT, *arguments)
+        assert (status, stderr) == (0, "")
+        for record in load_coco_json(json_file, image_root):
+            rebuilt = np.zeros((HEIGHT, WIDTH), dtype=np.int64)
+            for nucleus, annotation in zip([5, 9], record["annotations"], strict=True):
+                rebuilt += nucleus * mask_util.decode(annotation["segmentation"]).astype(np.int64)
+            np.testing.assert_array_equal(rebuilt, truth)
+    # Images that are at their place already stay there.
+    status, _, stderr = run_script(SCRIPT, *arguments[:2], "--images", image_root, *arguments[4:])
+    assert (status, stderr) == (0, "")
+    assert (image_root / f"{STEMS[0]}.tif").samefile(images / f"{STEMS[0]}.tif")
+
+
+def spoil_xml(images, annotations):
+    (annotations / f"{STEMS[1]}.xml").write_text("<Annotations>")
+
+
+def spoil_missing_xml(images, annotations):
+    (annotations / f"{STEMS[1]}.xml").unlink()
+
+
+def spoil_missing_image(images, annotations):
+    (images / f"{STEMS[1]}.tif").unlink()
+
+
+def spoil_image(images, annotations):
+    path = images / f"{STEMS[1]}.tif"
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def spoil_outlines(images, annotations):
+    for stem in STEMS:
+        (annotations / f"{stem}.xml").write_text(xml_of([]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (spoil_xml, f"{STEMS[1]}.xml: is not XML"),
+        (spoil_missing_xml, f"{STEMS[1]}.tif: no annotation XML of the same name"),
+        (spoil_missing_image, f"{STEMS[1]}.xml: no image of the same name"),
+        (spoil_image, f"{STEMS[1]}.tif: damaged"),
+        (spoil_outlines, "no points"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, published, run_script, spoil, problem):
+    images, annotations = published
+    spoil(images, annotations)
+    arguments = ("--split", "train", "--images", images, "--annotations", annotations)
+    status, _, stderr = run_script(SCRIPT, *arguments, "--output", tmp_path)
+    assert status == 2
+    assert stderr.startswith("error: ")
+    assert problem in stderr
+    assert stderr.count("\n") == 1
+    assert not builtin_paths("monuseg", "train", tmp_path).json_file.exists()

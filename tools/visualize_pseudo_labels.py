@@ -1,0 +1,96 @@
+#!/usr/bin/env python
+"""Draw training crops with masks, labels, ignored pixels and prediction, at a checkpoint.
+
+    python tools/visualize_pseudo_labels.py --config-file configs/monuseg_vitt.yaml \
+        --weights output/monuseg_vitt/model_final.pth --output output/labels
+
+Writes one PNG per crop. ``--register NAME JSON IMAGE_ROOT`` (repeatable) makes a COCO file a
+dataset; ``KEY VALUE`` pairs at the end override the config.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from selfsam_d2.data.mapper import PointPromptDatasetMapper
+from selfsam_d2.data.registration import register_nuclei_instances
+from selfsam_d2.engine.arguments import OneLineParser
+from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.crop_views import enter_epoch, saved_epoch, view_training_crops
+from selfsam_d2.engine.setup import load_config
+from selfsam_d2.engine.trainer import SelfSAMTrainer, build_schedule, training_steps
+from selfsam_d2.errors import InputError, run_command
+from selfsam_d2.visualization.label_figure import draw_label_figure
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = OneLineParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, help="YAML of the training")
+    parser.add_argument(
+        "--register",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("NAME", "JSON", "IMAGE_ROOT"),
+        help="make a COCO file a dataset that DATASETS.TRAIN can name; may be given several times",
+    )
+    parser.add_argument(
+        "--weights", help="checkpoint, URL or name of weights (default: MODEL.WEIGHTS)"
+    )
+    parser.add_argument("--crops", type=int, default=4, help="number of crops")
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        help="weight of the base masks, 0 to 1 (default: that of the checkpoint's epoch, or of "
+        "epoch 0 for bare weights)",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument(
+        "overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the config"
+    )
+    return parser.parse_args()
+
+
+def load_model(cfg: Any, weights: str) -> tuple[Any, int | None]:
+    """The model with weights, and the epoch that they are of if the file says so."""
+    model = SelfSAMTrainer.build_model(cfg)
+    return model, saved_epoch(SelfSAMCheckpointer(model).load(weights))
+
+
+def main() -> None:
+    """Draw and write one picture per crop."""
+    arguments = parse_arguments()
+    if arguments.crops < 1:
+        raise InputError(f"--crops {arguments.crops}", "at least 1 crop is needed")
+    if arguments.alpha is not None and not 0 <= arguments.alpha <= 1:
+        raise InputError(f"--alpha {arguments.alpha}", "a weight from 0 to 1 is needed")
+    logging.captureWarnings(True)
+    for name, json_file, image_root in arguments.register:
+        register_nuclei_instances(name, json_file, image_root)
+    cfg = load_config(arguments.config_file, arguments.overrides)
+    schedule = build_schedule(cfg)
+    model, epoch = load_model(cfg, arguments.weights or cfg.MODEL.WEIGHTS)
+    enter_epoch(model, cfg, epoch or 0, training_steps(cfg, schedule)[1])
+    if arguments.alpha is not None:
+        model.alpha = arguments.alpha
+    views = view_training_crops(model, schedule, PointPromptDatasetMapper(cfg), arguments.crops)
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        for number, view in enumerate(views):
+            path = arguments.output / f"crop_{number:02d}_{view.name}.png"
+            when = "bare weights" if epoch is None else f"checkpoint of epoch {epoch}"
+            draw_label_figure([view], path, title=f"{view.name}, {when}")
+            sys.stdout.write(f"{path}\n")
+    except OSError as error:
+        raise InputError(arguments.output, f"cannot be written ({error.strerror})") from error
+
+
+if __name__ == "__main__":
+    run_command(main)
