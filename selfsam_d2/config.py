@@ -123,13 +123,14 @@ def _add_output_keys(cfg: CN) -> None:
     cfg.INFERENCE.BLEND = "centre"  # centre: centre parts kept | blend: weighted mean
     cfg.INFERENCE.BATCH_SIZE = 4  # windows per forward pass
 
-    # From foreground map and HV maps to instances (HoVer-Net's recipe, the authors' thresholds).
+    # From foreground map and HV maps to instances (HoVer-Net's recipe). The authors' markers (0.5,
+    # opened by 5 px) bring true maps back at AJI 0.945 on MoNuSeg val, these at 0.981.
     cfg.POSTPROCESS = CN()
     cfg.POSTPROCESS.FOREGROUND_THRESHOLD = 0.7
     cfg.POSTPROCESS.MIN_OBJECT_AREA = 20  # px^2
     cfg.POSTPROCESS.SOBEL_KERNEL = 21  # px, odd
-    cfg.POSTPROCESS.MARKER_THRESHOLD = 0.5
-    cfg.POSTPROCESS.MARKER_OPENING = 5  # px, side of the ellipse
+    cfg.POSTPROCESS.MARKER_THRESHOLD = 0.4
+    cfg.POSTPROCESS.MARKER_OPENING = 3  # px, side of the ellipse
     cfg.POSTPROCESS.MIN_MARKER_AREA = 10  # px^2
 
     # Detections per image: MoNuSeg images hold up to 1,862 nuclei.

@@ -11,18 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from selfsam_d2.errors import InputError, run_command
+from selfsam_d2.engine.arguments import OneLineParser
+from selfsam_d2.errors import run_command
 from selfsam_d2.evaluation.folders import evaluate_pairs, pair_label_maps
 from selfsam_d2.evaluation.summary import format_table, summarise, write_json
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose usage errors are one line, like every other error of the command."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError("arguments", f"{message}; see --help")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 
+import selfsam_d2  # noqa: F401  # before detectron2, whose import warns
 import torch
 from detectron2.engine import launch
-from detectron2.utils import comm
-from detectron2.evaluation import print_csv_format
 
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.setup import argument_parser, setup
@@ -28,9 +27,7 @@ def run(args: argparse.Namespace) -> None:
         SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume
         )
-        results = SelfSAMTrainer.test(cfg, model)
-        if comm.is_main_process():
-            print_csv_format(results)
+        SelfSAMTrainer.test(cfg, model)
         return
     trainer = SelfSAMTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
@@ -69,5 +71,6 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="selfsam_d2")
     logger.info("Device: %s", cfg.MODEL.DEVICE)
     return cfg

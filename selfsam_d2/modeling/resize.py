@@ -36,8 +36,11 @@ def resize_maps(maps: Tensor, size: Sequence[int]) -> Tensor:
         size: height and width after, px.
 
     Returns:
-        (N, C, \*size), same type and device.
+        (N, C, \*size), C may be 0, same type and device.
     """
+    if not maps.shape[1]:
+        # F.interpolate refuses maps of no channel, which a crop without points has.
+        return maps.new_zeros((*maps.shape[:2], *size)) + maps.sum() * 0
     return F.interpolate(
         maps, size=tuple(size), mode="bilinear", align_corners=False, antialias=False
     )
