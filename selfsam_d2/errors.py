@@ -19,10 +19,16 @@ class SelfSAMError(Exception):
 
 
 class InputError(SelfSAMError):
-    """A file, folder, key or value given by the user that cannot be used."""
+    """A file, folder, key or value given by the user that cannot be used.
 
-    def __init__(self, subject: str | Path, problem: str) -> None:
-        super().__init__(f"{subject}: {problem}")
+    Args:
+        subject: what cannot be used; or, alone, the whole message.
+        problem: what is wrong with it, and the remedy.
+    """
+
+    def __init__(self, subject: str | Path, problem: str | None = None) -> None:
+        # One argument is enough to build it again: a data worker sends its message only.
+        super().__init__(str(subject) if problem is None else f"{subject}: {problem}")
 
 
 def run_command(main: Callable[[], None]) -> None:

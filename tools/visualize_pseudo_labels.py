@@ -20,7 +20,8 @@ from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
-from selfsam_d2.engine.crop_views import enter_epoch, saved_epoch, view_training_crops
+from selfsam_d2.engine.crop_views import saved_epoch, view_training_crops
+from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer, build_schedule, training_steps
 from selfsam_d2.errors import InputError, run_command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from selfsam_d2.structures.image_files import (
     require_file,
 )
 
-__all__ = ["find_images", "image_size", "read_image"]
+__all__ = ["check_images", "find_images", "image_size", "read_image"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg"})
 _FORMATS = ("PNG", "TIFF", "JPEG")
@@ -81,6 +81,16 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     with _opened(Path(path)) as image:
         return image.height, image.width
+
+
+def check_images(paths: Iterable[str | Path]) -> None:
+    """Read every image once, so that a damaged one stops a training before it begins.
+
+    Raises:
+        InputError: as :func:`read_image`, for the first image in the order of ``paths``.
+    """
+    for path in paths:
+        read_image(path)
 
 
 def find_images(folder: str | Path) -> dict[str, Path]:

@@ -18,7 +18,8 @@ from detectron2.utils.logger import setup_logger
 from selfsam_d2.data.images import read_image
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.data.synthetic import write_synthetic_dataset
-from selfsam_d2.engine.crop_views import enter_epoch, view_training_crops
+from selfsam_d2.engine.crop_views import view_training_crops
+from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.progress import ProgressHook
 from selfsam_d2.engine.self_refine_hook import unwrap
 from selfsam_d2.engine.setup import load_config

@@ -39,8 +39,7 @@ class SelfRefineHook(HookBase):
 
     Args:
         schedule: of the crops; says which epoch a step belongs to.
-        alpha: epoch -> alpha_t.
-        consensus_start: first epoch in which the consensus filter acts.
+        enter_epoch: sets alpha and consensus of a model for an epoch.
         store: where refreshed labels go; None: labels are made in every step.
         mapper: knows the shifted points of an image.
         window: side of a labelling window, px.
@@ -50,17 +49,15 @@ class SelfRefineHook(HookBase):
     def __init__(
         self,
         schedule: CropSchedule,
-        alpha: Callable[[int], float],
+        enter_epoch: Callable[[SelfSAM, int], None],
         *,
         mapper: PointPromptDatasetMapper,
-        consensus_start: int = 0,
         store: LabelStore | None = None,
         window: int = 224,
         overlap: int = 80,
     ) -> None:
         self.schedule = schedule
-        self.alpha = alpha
-        self.consensus_start = consensus_start
+        self.enter_epoch = enter_epoch
         self.mapper = mapper
         self.store = store
         self.window = window
@@ -91,36 +88,31 @@ class SelfRefineHook(HookBase):
             self._on_main(lambda store: store.discard(above=self._epoch))
         else:
             logger.warning("The stored labels of epoch %d are gone: made again.", self._epoch)
-            self._enter_epoch(self._epoch)
+            self.enter_epoch(unwrap(self.trainer.model), self._epoch)
             self._refresh(self._epoch)
 
     def before_step(self) -> None:
         step = self.trainer.iter
         epoch = self.schedule.epoch_of_step(step)
-        model = unwrap(self.trainer._trainer.model)
+        model = unwrap(self.trainer.model)
         model.step = step
-        self._enter_epoch(epoch)
+        self.enter_epoch(model, epoch)
         if epoch != self._epoch:
             self._epoch = epoch
             if self.store is not None:
                 self._refresh(epoch)
 
     def after_step(self) -> None:
-        model = unwrap(self.trainer._trainer.model)
+        model = unwrap(self.trainer.model)
         statistics = {**model.label_statistics, **self._statistics}
         self.trainer.storage.put_scalars(
             alpha=model.alpha,
             **{f"labels/{name}": value for name, value in statistics.items()},
         )
 
-    def _enter_epoch(self, epoch: int) -> None:
-        model = unwrap(self.trainer._trainer.model)
-        model.alpha = self.alpha(epoch)
-        model.consensus = epoch >= self.consensus_start
-
     def _refresh(self, epoch: int) -> None:
         assert self.store is not None
-        model = unwrap(self.trainer._trainer.model)
+        model = unwrap(self.trainer.model)
         records = self.schedule.records[comm.get_rank() :: comm.get_world_size()]
         # The store is cleared first: a reader must not take an unfinished refresh for a whole one.
         self._on_main(

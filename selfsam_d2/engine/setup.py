@@ -66,9 +66,9 @@ def _merge(merge: Any, what: Any, subject: str) -> None:
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """Register the datasets of the command line, freeze the config, start the log."""
-    for name, json_file, image_root in args.register:
-        register_nuclei_instances(name, json_file, image_root)
     cfg = load_config(args.config_file, args.opts)
+    for name, json_file, image_root in args.register:
+        register_nuclei_instances(name, json_file, image_root, centre=cfg.INPUT.NUCLEI.CENTRE)
     cfg.freeze()
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="selfsam_d2")

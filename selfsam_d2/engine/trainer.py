@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import weakref
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.data import get_detection_dataset_dicts
+from detectron2.data import (
+    DatasetCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import HookBase, TrainerBase
@@ -19,16 +23,17 @@ from detectron2.utils import comm
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from selfsam_d2.data.images import check_images
 from selfsam_d2.data.label_store import LabelStore
 from selfsam_d2.data.mapper import ImageDatasetMapper, PointPromptDatasetMapper
 from selfsam_d2.data.schedule import CropSchedule, PositionSampler
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
 from selfsam_d2.engine.solver import build_optimizer, cosine_factor
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.coco import NucleiCOCOEvaluator
 from selfsam_d2.evaluation.nuclei_evaluator import NucleiEvaluator
-from selfsam_d2.pseudo_labels.alpha import alpha_schedule
 
 __all__ = ["SelfSAMTrainer", "build_schedule", "training_steps"]
 
@@ -38,13 +43,30 @@ REFRESH_MODES = ("step", "epoch")
 BEST_METRIC = "nuclei/AJI"
 
 
+def load_records(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Dataset dicts of registered datasets, images without nuclei among them.
+
+    Raises:
+        InputError: no name is given, a name is unknown, or a dataset cannot be read.
+    """
+    if not names:
+        raise InputError("DATASETS", "no dataset is named; set DATASETS.TRAIN or DATASETS.TEST")
+    for name in names:
+        if name not in DatasetCatalog:
+            raise InputError(
+                f"dataset {name!r}",
+                f"unknown; register it with --register {name} JSON IMAGE_ROOT",
+            )
+    return get_detection_dataset_dicts(list(names), filter_empty=False)
+
+
 def build_schedule(cfg: Any) -> CropSchedule:
     """The crops of a training run, from the datasets of a config.
 
     Raises:
         InputError: a dataset cannot be read, or holds no image.
     """
-    records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+    records = load_records(cfg.DATASETS.TRAIN)
     return CropSchedule(
         records,
         crop=cfg.INPUT.NUCLEI.CROP,
@@ -85,6 +107,7 @@ class SelfSAMTrainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.schedule = build_schedule(cfg)
+        check_images(record["file_name"] for record in self.schedule.records)
         self.max_iter, self.epochs = training_steps(cfg, self.schedule)
         self.start_iter = 0
         self.store = None
@@ -131,9 +154,8 @@ class SelfSAMTrainer(DefaultTrainer):
         inference = self.cfg.INFERENCE
         refine = SelfRefineHook(
             self.schedule,
-            partial(_alpha, self.cfg, self.epochs),
+            lambda model, epoch: enter_epoch(model, self.cfg, epoch, self.epochs),
             mapper=self.mapper,
-            consensus_start=self.cfg.PSEUDO_LABEL.CONSENSUS_START,
             store=self.store,
             window=self.cfg.INPUT.NUCLEI.CROP,
             overlap=inference.OVERLAP,
@@ -161,7 +183,7 @@ class SelfSAMTrainer(DefaultTrainer):
         """Whole images of a registered dataset."""
         del cls
         return build_detection_test_loader(
-            get_detection_dataset_dicts(dataset_name, filter_empty=False),
+            load_records([dataset_name]),
             mapper=ImageDatasetMapper(),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
@@ -177,17 +199,6 @@ class SelfSAMTrainer(DefaultTrainer):
         if cfg.TEST.COCO_AP:
             evaluators.append(NucleiCOCOEvaluator(dataset_name, output_dir=folder))
         return DatasetEvaluators(evaluators)
-
-
-def _alpha(cfg: Any, epochs: int, epoch: int) -> float:
-    refine = cfg.SELF_REFINE
-    return alpha_schedule(
-        epoch,
-        epochs,
-        name=refine.ALPHA_SCHEDULE,
-        constant=refine.ALPHA_CONSTANT,
-        gamma=refine.ALPHA_GAMMA,
-    )
 
 
 def _distribute(model: nn.Module) -> nn.Module:

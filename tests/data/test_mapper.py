@@ -1,0 +1,127 @@
+"""Dataset dict -> crop: points, noise, stored labels; masks are never read."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from selfsam_d2.data.label_store import LabelStore
+from selfsam_d2.data.mapper import ImageDatasetMapper, PointPromptDatasetMapper, annotated_points
+from selfsam_d2.errors import InputError
+
+SIDE = 200
+
+
+@pytest.fixture
+def record(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "slide.png"
+    Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(path)
+    points = rng.uniform(0, SIDE, (40, 2))
+    return {
+        "file_name": str(path),
+        "image_id": 5,
+        "height": SIDE,
+        "width": SIDE,
+        "position": 3,
+        "epoch": 0,
+        "annotations": [{"id": 10 + i, "point": point.tolist()} for i, point in enumerate(points)],
+    }
+
+
+def test_what_a_crop_is_made_of(record):
+    crop = PointPromptDatasetMapper(crop=96)(record)
+    assert crop["image"].shape == (3, 96, 96)
+    assert crop["image"].dtype == torch.uint8
+    assert crop["context_points"].shape == (40, 2)
+    inside = ((crop["context_points"] >= 0) & (crop["context_points"] < 96)).all(dim=1)
+    assert torch.equal(crop["points"], crop["context_points"][inside])
+    assert 0 < len(crop["points"]) < 40
+    assert crop["outside"].dtype == torch.bool
+
+
+def test_a_crop_depends_on_seed_and_position_only(record):
+    first = PointPromptDatasetMapper(crop=96, color=0.1)(record)
+    second = PointPromptDatasetMapper(crop=96, color=0.1)(record)
+    assert all(
+        torch.equal(first[name], second[name])
+        for name in ("image", "points", "context_points", "outside")
+    )
+    moved = PointPromptDatasetMapper(crop=96, color=0.1)({**record, "position": 4})
+    assert not torch.equal(first["image"], moved["image"])
+    reseeded = PointPromptDatasetMapper(crop=96, color=0.1, seed=1)(record)
+    assert not torch.equal(first["image"], reseeded["image"])
+
+
+def test_noise_is_the_same_in_every_crop(record):
+    mapper = PointPromptDatasetMapper(crop=96, shift=8.0)
+    exact = np.array([each["point"] for each in record["annotations"]])
+    shifted = mapper.points(record)
+    distance = np.linalg.norm(shifted - exact, axis=1)
+    assert 0 < distance.max() <= 8
+    again = PointPromptDatasetMapper(crop=96, shift=8.0, seed=99)
+    assert np.array_equal(again.points({**record, "position": 77}), shifted)
+
+
+def test_masks_are_never_read_in_training(record):
+    plain = PointPromptDatasetMapper(crop=96, shift=4.0)(record)
+    poisoned = {
+        **record,
+        "annotations": [
+            {**each, "segmentation": "not a mask", "bbox": None} for each in record["annotations"]
+        ],
+    }
+    crop = PointPromptDatasetMapper(crop=96, shift=4.0)(poisoned)
+    assert plain.keys() == crop.keys()
+    assert all(
+        torch.equal(plain[name], crop[name])
+        for name in plain
+        if isinstance(plain[name], torch.Tensor)
+    )
+
+
+def test_the_inside_law_needs_masks(record):
+    with pytest.raises(InputError, match=r"slide\.png.*inside"):
+        annotated_points(record, shift=8, law="inside")
+
+
+def test_an_image_without_points_is_legal(record):
+    crop = PointPromptDatasetMapper(crop=96)({**record, "annotations": []})
+    assert crop["points"].shape == (0, 2)
+    assert crop["context_points"].shape == (0, 2)
+
+
+def test_a_small_image_is_marked_outside(record):
+    crop = PointPromptDatasetMapper(crop=400, scale=(1, 1), shear=0, rotation=0, flip=0)(record)
+    outside = crop["outside"]
+    assert outside.float().mean().item() == pytest.approx(1 - SIDE**2 / 400**2, abs=1e-6)
+    assert not outside[100:300, 100:300].any()
+
+
+def test_stored_labels_go_through_the_same_map(record, tmp_path):
+    store = LabelStore(tmp_path / "labels")
+    labels = np.zeros((SIDE, SIDE), np.int32)
+    for index, each in enumerate(record["annotations"]):
+        x, y = (int(value) for value in each["point"])
+        labels[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3] = index + 1
+    labels[:3] = -1
+    store.write(record, 0, {"prompt_label": labels, "instance_label": labels})
+    store.finish(0)
+    crop = PointPromptDatasetMapper(crop=96, store=store)(record)
+    found = crop["prompt_label"]
+    assert found.shape == (96, 96)
+    assert found.min() >= -1
+    hits = [
+        int(found[int(y), int(x)]) == k + 1 for k, (x, y) in enumerate(crop["points"].tolist())
+    ]
+    # A few points lie on the neighbour's label or in the ignored rows.
+    assert np.mean(hits) > 0.7
+    assert len(hits) > 3
+
+
+def test_evaluation_reads_the_whole_image_and_no_annotation(record):
+    sample = ImageDatasetMapper()(record)
+    assert sample["image"].shape == (3, SIDE, SIDE)
+    assert "annotations" not in sample
+    pixels = np.array(Image.open(record["file_name"]))
+    assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), pixels)
