@@ -1,0 +1,63 @@
+"""A small SelfSAM and a made crop."""
+
+import pytest
+import torch
+
+from selfsam_d2.modeling.backbone import SAMAdapterBackbone
+from selfsam_d2.modeling.inference import NucleiInference
+from selfsam_d2.modeling.nuclei_head import ContrastHead, SAMNucleiHead
+from selfsam_d2.modeling.prompter import Prompter
+from selfsam_d2.modeling.sam_decoder import build_mask_decoder, build_prompt_encoder
+from selfsam_d2.modeling.selfsam import LOSS_NAMES, SelfSAM
+from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
+from selfsam_d2.pseudo_labels.maker import PseudoLabelMaker
+
+SIDE = 64
+
+
+@pytest.fixture
+def build_selfsam():
+    """Function: settings -> SelfSAM for an encoder input of 64 px, seeded."""
+
+    def build(*, weights=(1.0, 1.0, 5.0, 1.0), prompts=None, labels=None, read_features=True):
+        torch.manual_seed(0)
+        return SelfSAM(
+            backbone=SAMAdapterBackbone(
+                encoder=TinyViTEncoder(), zero_init=False, read_features=read_features
+            ),
+            prompter=Prompter(
+                prompt_encoder=build_prompt_encoder(SIDE),
+                mask_decoder=build_mask_decoder(),
+                **(prompts or {}),
+            ),
+            nuclei_head=SAMNucleiHead(),
+            contrast_head=ContrastHead(foreground_threshold=0.0),
+            label_maker=PseudoLabelMaker(**(labels or {})),
+            inference=NucleiInference(window=32, overlap=8),
+            loss_weights=dict(zip(LOSS_NAMES, weights, strict=True)),
+            keep_empty_prompts=True,
+            input_side=SIDE,
+            pixel_mean=[123.675, 116.28, 103.53],
+            pixel_std=[58.395, 57.12, 57.375],
+        )
+
+    return build
+
+
+@pytest.fixture
+def make_crop():
+    """Function: number of points -> a training sample of 32 x 32 px."""
+
+    def make(count=5, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        points = torch.rand(count, 2, generator=generator) * 32
+        beyond = torch.tensor([[-3.0, 5.0], [40.0, 40.0]])
+        return {
+            "image": (torch.rand(3, 32, 32, generator=generator) * 255).byte(),
+            "points": points,
+            "context_points": torch.cat([points, beyond]) if count else points,
+            "outside": torch.zeros(32, 32, dtype=torch.bool),
+            "image_id": seed,
+        }
+
+    return make

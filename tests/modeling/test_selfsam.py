@@ -1,0 +1,144 @@
+"""SelfSAM as a whole: what learns, what is drawn, what a batch is."""
+
+import pytest
+import torch
+
+from selfsam_d2.losses.masks import foreground_loss, prompt_loss
+from selfsam_d2.modeling.selfsam import LOSS_NAMES
+
+TRAINED = ("backbone.adapter", "nuclei_head.", "contrast_head.")
+# A soft threshold on m_u: the random decoder of a test draws no confident mask.
+EASY = {"entropy_threshold": 100.0, "voronoi": True, "mask_threshold": 0.3}
+
+
+def learned(model):
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and bool((parameter.grad != 0).any())
+    }
+
+
+def test_gradients_reach_what_is_trained_and_nothing_else(build_selfsam, make_crop):
+    model = build_selfsam(labels=EASY).train()
+    model.consensus = False
+    losses = model([make_crop(5)])
+    assert tuple(losses) == LOSS_NAMES
+    assert losses["loss_contrast"] > 0
+    sum(losses.values()).backward()
+    trained = {name for name, each in model.named_parameters() if each.requires_grad}
+    assert all(name.startswith(TRAINED) for name in trained)
+    # Keys of an attention see only differences between tokens: their bias has no gradient.
+    silent = {name for name in trained - learned(model) if not name.endswith("k_proj.bias")}
+    assert silent == set()
+    assert "contrast_head.prototype" in learned(model)
+    assert learned(model) <= trained
+
+
+@pytest.mark.parametrize(
+    ("index", "reached"),
+    [
+        (0, ("backbone.adapter",)),
+        (1, ("backbone.adapter", "nuclei_head.")),
+        (2, ("backbone.adapter", "nuclei_head.")),
+        (3, ("backbone.adapter", "contrast_head.")),
+    ],
+)
+def test_each_loss_reaches_its_parts(build_selfsam, make_crop, index, reached):
+    weights = [0.0] * 4
+    weights[index] = 1.0
+    model = build_selfsam(weights=weights, labels=EASY).train()
+    model.consensus = False
+    sum(model([make_crop(5)]).values()).backward()
+    found = {part for part in TRAINED for name in learned(model) if name.startswith(part)}
+    assert found == set(reached)
+
+
+def test_no_points_is_legal_and_keeps_the_graph(build_selfsam, make_crop):
+    model = build_selfsam().train()
+    losses = model([make_crop(0)])
+    assert losses["loss_prompt"].item() == 0
+    assert losses["loss_contrast"].item() == 0
+    sum(losses.values()).backward()
+
+
+def test_a_batch_is_the_mean_of_its_images(build_selfsam, make_crop):
+    model = build_selfsam(prompts={"spacing_box": True}, labels=EASY).train()
+    crops = [make_crop(4, seed=1), make_crop(3, seed=2)]
+    alone = [model([crop]) for crop in crops]
+    together = model(crops)
+    for name in LOSS_NAMES:
+        mean = (alone[0][name] + alone[1][name]) / 2
+        assert together[name].item() == pytest.approx(mean.item(), rel=1e-4)
+
+
+def test_pixels_beyond_the_image_count_in_no_loss(build_selfsam, make_crop):
+    model = build_selfsam(labels=EASY).train()
+    crop = make_crop(4)
+    crop["outside"][:, :16] = True
+    seen = {}
+
+    def spy(name, loss):
+        def wrapped(logits, labels, **options):
+            seen[name] = labels
+            return loss(logits, labels, **options)
+
+        return wrapped
+
+    import selfsam_d2.modeling.selfsam as module
+
+    module.prompt_loss = spy("prompt", prompt_loss)
+    module.foreground_loss = spy("foreground", foreground_loss)
+    try:
+        model([crop])
+    finally:
+        module.prompt_loss, module.foreground_loss = prompt_loss, foreground_loss
+    for labels in seen.values():
+        assert (labels[:, :16] == -1).all()
+        assert (labels[:, 16:] != -1).any()
+
+
+def test_alpha_decides_between_base_and_adapted(build_selfsam, make_crop):
+    model = build_selfsam().train()
+    crop = make_crop(3)
+    tokens = model.encode_prompts(crop)
+    base, adapted = model.backbone.forward_both(model.preprocess(crop["image"][None]))
+    masks = [
+        model.prompt_logits(each["image_embedding"], tokens, (32, 32)) for each in (base, adapted)
+    ]
+    for alpha in (0.0, 0.25, 1.0):
+        model.alpha = alpha
+        found = model.make_targets(crop, base["image_embedding"], masks[1], tokens)
+        expected = alpha * masks[0].sigmoid() + (1 - alpha) * masks[1].sigmoid()
+        assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_stored_labels_replace_those_of_the_step(build_selfsam, make_crop):
+    model = build_selfsam().train()
+    crop = make_crop(3)
+    everything = torch.full((32, 32), -1)
+    stored = {**crop, "prompt_label": everything, "instance_label": everything}
+    losses = model([stored])
+    assert all(loss.item() == 0 for loss in losses.values())
+    assert model.label_statistics["prompt_ignored"] == 1
+
+
+def test_prediction_needs_no_points(build_selfsam):
+    model = build_selfsam().eval()
+    (output,) = model([{"image": torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)}])
+    assert output["instance_map"].shape == (50, 40)
+    assert output["instance_map"].dtype == torch.int32
+    assert len(output["instances"]) == int(output["instance_map"].max())
+    assert output["foreground"].shape == (50, 40)
+
+
+def test_statistics_are_shares(build_selfsam, make_crop):
+    model = build_selfsam(labels=EASY).train()
+    model([make_crop(5)])
+    assert set(model.label_statistics) == {
+        "prompt_ignored",
+        "instance_ignored",
+        "recovered",
+        "empty_prompts",
+    }
+    assert all(0 <= value <= 1 for value in model.label_statistics.values())
