@@ -15,6 +15,7 @@ from detectron2.utils.logger import setup_logger
 
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
+from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.errors import InputError
 
 __all__ = ["argument_parser", "load_config", "setup"]
@@ -52,7 +53,9 @@ def load_config(config_file: str, opts: list[str]) -> CfgNode:
     _merge(cfg.merge_from_list, opts, " ".join(opts))
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
+    if cfg.MODEL.DEVICE == "cpu":
         cfg.SOLVER.AMP.ENABLED = False
+        keep_freed_memory()
     return cfg
 
 

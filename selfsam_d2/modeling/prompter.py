@@ -15,6 +15,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 
 from selfsam_d2.modeling.sam_decoder import build_mask_decoder, build_prompt_encoder
+from selfsam_d2.modeling.shared_decoder import decode_masks
 from selfsam_d2.structures.points import nearest_others, spacing_boxes
 
 __all__ = ["Prompter"]
@@ -118,18 +119,17 @@ class Prompter(nn.Module):
         Returns:
             (K, S/4, S/4).
         """
-        count = len(tokens)
         height, width = embedding.shape[-2:]
-        if not count:
+        if not len(tokens):
             return embedding.new_zeros((0, 4 * height, 4 * width)) + embedding.sum() * 0
-        dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        masks, _ = self.mask_decoder.predict_masks(
-            image_embeddings=embedding,
-            image_pe=self.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=tokens,
-            dense_prompt_embeddings=dense.expand(count, -1, height, width),
+        dense = self.prompt_encoder.no_mask_embed.weight.reshape(-1, 1, 1)
+        return decode_masks(
+            self.mask_decoder,
+            embedding[0] + dense,
+            self.prompt_encoder.get_dense_pe()[0],
+            tokens,
+            self.mask_token,
         )
-        return masks[:, self.mask_token]
 
     def _negatives(self, points: Tensor, context: Tensor, seed: list[int]) -> Tensor:
         count = min(self.num_negatives, len(context) - 1)
