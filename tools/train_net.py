@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 
-import selfsam_d2  # noqa: F401  # before detectron2, whose import warns
 import torch
 from detectron2.engine import launch
 
+import selfsam_d2  # noqa: F401  # before detectron2, whose import warns
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.setup import argument_parser, setup
 from selfsam_d2.engine.trainer import SelfSAMTrainer

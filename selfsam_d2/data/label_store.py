@@ -49,7 +49,11 @@ class LabelStore:
         path = self._path(record, epoch)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez_compressed(file, **{name: labels[name] for name in LABEL_NAMES})
+            np.savez_compressed(
+                file,
+                prompt_label=labels["prompt_label"],
+                instance_label=labels["instance_label"],
+            )
         os.replace(file.name, path)
 
     def finish(self, epoch: int) -> None:

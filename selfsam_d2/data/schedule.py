@@ -16,12 +16,12 @@ def crops_per_image(height: int, width: int, crop: int) -> int:
     return max(1, round(height * width / crop**2))
 
 
-class CropSchedule(Dataset):
+class CropSchedule(Dataset[dict[str, Any]]):
     """The training crops in their order, each epoch shuffled anew.
 
-    Item ``position`` is the record of an image with ``position`` and ``epoch`` added: crop ``position`` of the
-    whole run. It depends on the seed and the position only, so that a resumed run sees what the
-    run that was never stopped would have seen.
+    Item ``position`` is crop ``position`` of the whole run: the record of its image with
+    ``position`` and ``epoch`` added. It depends on the seed and the position only, so that a
+    resumed run sees what the run that was never stopped would have seen.
 
     Args:
         records: Detectron2 dataset dicts with ``height`` and ``width``.

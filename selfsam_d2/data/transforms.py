@@ -38,9 +38,7 @@ class AffineCropTransform(Transform):
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """(H, W) integer labels -> size, nearest pixel; 0 beyond the image."""
         # OpenCV warps no 64-bit integers; float64 holds every id of a label map exactly.
-        warped = self._warp(
-            segmentation.astype(np.float64), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT
-        )
+        warped = self._warp(segmentation.astype(np.float64), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
         return warped.astype(segmentation.dtype)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:

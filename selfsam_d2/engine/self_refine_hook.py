@@ -10,6 +10,7 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from selfsam_d2.data.images import read_image
 from selfsam_d2.data.label_store import LabelStore
@@ -25,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 def unwrap(model: nn.Module) -> SelfSAM:
     """The model behind DistributedDataParallel, or the model itself."""
-    return getattr(model, "module", model)
+    unwrapped = model.module if isinstance(model, DistributedDataParallel) else model
+    assert isinstance(unwrapped, SelfSAM)
+    return unwrapped
 
 
 class SelfRefineHook(HookBase):

@@ -112,9 +112,7 @@ class SelfSAMTrainer(DefaultTrainer):
         self.start_iter = 0
         self.store = None
         if cfg.SELF_REFINE.REFRESH == "epoch":
-            self.store = LabelStore(
-                cfg.SELF_REFINE.STORE or Path(cfg.OUTPUT_DIR) / "labels"
-            )
+            self.store = LabelStore(cfg.SELF_REFINE.STORE or Path(cfg.OUTPUT_DIR) / "labels")
         self.mapper = PointPromptDatasetMapper(cfg, store=self.store)
         self.sampler = PositionSampler(comm.get_rank(), comm.get_world_size())
         model = self.build_model(cfg)
@@ -131,9 +129,7 @@ class SelfSAMTrainer(DefaultTrainer):
         trainer = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = trainer(model, loader, optimizer)
         self.scheduler = self._build_scheduler(optimizer)
-        self.checkpointer = SelfSAMCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
-        )
+        self.checkpointer = SelfSAMCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.register_hooks(self.build_hooks())
         logger.info(
             "%d images, %d crops per epoch, %d steps, %d epochs",
@@ -179,7 +175,7 @@ class SelfSAMTrainer(DefaultTrainer):
         return LambdaLR(optimizer, factor)
 
     @classmethod
-    def build_test_loader(cls, cfg: Any, dataset_name: str) -> torch.utils.data.DataLoader:
+    def build_test_loader(cls, cfg: Any, dataset_name: str) -> torch.utils.data.DataLoader[Any]:
         """Whole images of a registered dataset."""
         del cls
         return build_detection_test_loader(

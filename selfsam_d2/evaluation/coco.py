@@ -22,7 +22,7 @@ MAX_DETECTIONS = 3000
 """Detections per image; COCO counts 100, MoNuSeg images hold up to 1,862 nuclei."""
 
 
-class NucleiCOCOEvaluator(COCOEvaluator):  # type: ignore[misc]
+class NucleiCOCOEvaluator(COCOEvaluator):
     """Mask AP of detectron2's ``COCOEvaluator`` with up to 3,000 detections in an image.
 
     ``pred_masks`` in the form of :class:`RLEMasks` go to the COCO code as they are; dense ones are

@@ -27,7 +27,7 @@ RESULTS_FILE = "nuclei_metrics.json"
 logger = logging.getLogger(__name__)
 
 
-class NucleiEvaluator(DatasetEvaluator):  # type: ignore[misc]
+class NucleiEvaluator(DatasetEvaluator):
     """Compare predicted instance maps with the masks of a registered dataset.
 
     The truth of an image is painted from the annotations of its record in ``DatasetCatalog``, see

@@ -159,6 +159,7 @@ class SAMAdapterBackbone(Backbone):
             return self._encode_base(features)
         made = self.adapter_tokens(images, patch_embedding)
         for stage, adapter in enumerate(self.adapters):
+            assert isinstance(adapter, StageAdapter)
             if stage:
                 features = self.encoder.enter_stage(features, stage)
             tokens = adapter.resample(made, (features.shape[1], features.shape[2]))

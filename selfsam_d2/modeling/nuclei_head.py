@@ -43,6 +43,8 @@ class SAMNucleiHead(nn.Module):
     dense prompt is SAM's no-mask embedding, which is not trained.
     """
 
+    no_mask_embed: Tensor
+
     @configurable
     def __init__(self) -> None:
         super().__init__()

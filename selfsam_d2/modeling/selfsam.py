@@ -62,6 +62,9 @@ class SelfSAM(nn.Module):
         label_statistics: of the last training step: shares in [0, 1].
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     @configurable
     def __init__(
         self,
@@ -232,16 +235,14 @@ class SelfSAM(nn.Module):
         features: Tensor,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         tokens = self.encode_prompts(sample)
-        logits = self.prompt_logits(adapted, tokens, head.shape[-2:])
+        logits = self.prompt_logits(adapted, tokens, (head.shape[-2], head.shape[-1]))
         foreground = head[0].sigmoid().detach()
         recovered = torch.zeros_like(foreground, dtype=torch.bool)
         if base is None:
             prompt_labels = sample["prompt_label"].to(self.device)
             instance_labels = sample["instance_label"].to(self.device)
         else:
-            label = self.label_maker.prompt_label(
-                self.make_targets(sample, base, logits, tokens)
-            )
+            label = self.label_maker.prompt_label(self.make_targets(sample, base, logits, tokens))
             instance = self.make_instance_label(label, foreground)
             prompt_labels, instance_labels = label.labels, instance.labels
             recovered = instance.recovered
@@ -267,7 +268,7 @@ class SelfSAM(nn.Module):
     def _contrast(
         self, sample: dict[str, Any], features: Tensor, foreground: Tensor, prompt_labels: Tensor
     ) -> Tensor:
-        size = foreground.shape
+        size = (foreground.shape[0], foreground.shape[1])
         negatives = draw_hard_background(
             foreground,
             prompt_labels,

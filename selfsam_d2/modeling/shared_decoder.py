@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 
 import torch
-from segment_anything.modeling import MaskDecoder
+from segment_anything.modeling import MaskDecoder, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.transformer import Attention
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["decode_masks"]
@@ -60,7 +61,7 @@ def decode_masks(
 
 
 def _two_way_transformer(
-    transformer: torch.nn.Module, keys: Tensor, position: Tensor, tokens: Tensor, read: int
+    transformer: TwoWayTransformer, keys: Tensor, position: Tensor, tokens: Tensor, read: int
 ) -> tuple[Tensor, Tensor]:
     # keys (1, N, C) -> the token `read` of each prompt (K, C) and the keys (K, N, C).
     queries = tokens
@@ -126,7 +127,7 @@ def _batch(shared: Tensor, count: int, rows: int) -> tuple[int, int]:
 
 
 def _upscale_and_read(
-    upscaling: torch.nn.Sequential, keys: Tensor, weights: Tensor, size: tuple[int, int]
+    upscaling: nn.Sequential, keys: Tensor, weights: Tensor, size: tuple[int, int]
 ) -> Tensor:
     """The 4x up-scaling of keys (K, N, C), read with weights (K, c): (K, 4h, 4w).
 
@@ -134,6 +135,7 @@ def _upscale_and_read(
     four, so channels stay last and nothing is moved until the end.
     """
     first, norm, activation, second, last_activation = upscaling
+    assert isinstance(norm, LayerNorm2d)
     maps = _double(first, keys)
     maps = F.layer_norm(maps, maps.shape[-1:], norm.weight, norm.bias, norm.eps)
     maps = last_activation(_double(second, activation(maps)))
@@ -142,8 +144,10 @@ def _upscale_and_read(
     return logits.permute(0, 1, 3, 5, 2, 4, 6).reshape(len(keys), 4 * height, 4 * width)
 
 
-def _double(convolution: torch.nn.ConvTranspose2d, maps: Tensor) -> Tensor:
+def _double(convolution: nn.Module, maps: Tensor) -> Tensor:
     """(..., C) -> (..., 4, C'): the four positions in the order of rows."""
+    assert isinstance(convolution, nn.ConvTranspose2d)
+    assert convolution.bias is not None
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
     bias = convolution.bias.repeat(4)
     return F.linear(maps, weight, bias).unflatten(-1, (4, -1))

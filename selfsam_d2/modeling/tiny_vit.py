@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import TinyVit
+from timm.models.tiny_vit import Attention, TinyVit
 from torch import Tensor, nn
 
 __all__ = ["TinyViTEncoder"]
@@ -13,7 +13,9 @@ __all__ = ["TinyViTEncoder"]
 EMBED_DIMS = (64, 128, 160, 320)
 NUM_HEADS = (2, 4, 5, 10)
 OUT_CHANNELS = 256
-NUM_BATCHES_TRACKED = "num_batches_tracked"
+# MobileSAM's ImageNet classifier, and what is computed or counted anew.
+UNUSED_PREFIXES = ("norm_head.", "head.")
+UNUSED_SUFFIXES = ("attention_bias_idxs", "num_batches_tracked")
 
 
 class TinyViTEncoder(nn.Module):
@@ -34,6 +36,8 @@ class TinyViTEncoder(nn.Module):
     patch_size = 4
     stage_dims = EMBED_DIMS[1:]
     stage_depths = (2, 6, 2)
+    patch_embed: nn.Module
+    stages: nn.Sequential
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +50,9 @@ class TinyViTEncoder(nn.Module):
             num_classes=0,
         )
         # A stride of 1 keeps the S/16 grid that SAM's decoder expects.
-        body.stages[3].downsample.conv2.conv.stride = (1, 1)
+        last = body.get_submodule("stages.3.downsample.conv2.conv")
+        assert isinstance(last, nn.Conv2d)
+        last.stride = (1, 1)
         self.patch_embed = body.patch_embed
         self.stages = body.stages
         self.neck = nn.Sequential(
@@ -59,7 +65,8 @@ class TinyViTEncoder(nn.Module):
 
     def stem(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) normalised -> patch embedding (B, 64, S/4, S/4)."""
-        return self.patch_embed(images)
+        embedding: Tensor = self.patch_embed(images)
+        return embedding
 
     def first_stage(self, patch_embedding: Tensor) -> Tensor:
         """The convolutional stage 0: (B, 64, S/4, S/4) -> the same shape."""
@@ -67,11 +74,12 @@ class TinyViTEncoder(nn.Module):
 
     def enter_stage(self, features: Tensor, stage: int) -> Tensor:
         """Down-sample into attention stage ``stage`` (0, 1, 2): (B, C, h, w) -> (B, H, W, C')."""
-        return self.stages[stage + 1].downsample(features).permute(0, 2, 3, 1).contiguous()
+        smaller: Tensor = self.stages[stage + 1].get_submodule("downsample")(features)
+        return smaller.permute(0, 2, 3, 1).contiguous()
 
-    def blocks(self, stage: int) -> nn.Sequential:
+    def blocks(self, stage: int) -> list[nn.Module]:
         """The blocks of attention stage ``stage``, each (B, H, W, C) -> (B, H, W, C)."""
-        return self.stages[stage + 1].blocks
+        return list(self.stages[stage + 1].get_submodule("blocks").children())
 
     @staticmethod
     def leave_stage(features: Tensor) -> Tensor:
@@ -102,28 +110,32 @@ class TinyViTEncoder(nn.Module):
         MobileSAM keeps a stage's down-sampling at the end of the stage before; its ImageNet
         classifier is of no use here and left out.
         """
-        renamed = {}
-        for key, value in state.items():
-            if key.startswith(("norm_head.", "head.")):
-                continue
-            key = re.sub(
-                r"^layers\.(\d+)\.downsample\.",
-                lambda match: f"stages.{int(match[1]) + 1}.downsample.",
-                key,
-            )
-            key = re.sub(r"^layers\.", "stages.", key)
-            key = key.replace("patch_embed.seq.0.", "patch_embed.conv1.")
-            key = key.replace("patch_embed.seq.2.", "patch_embed.conv2.")
-            renamed[re.sub(r"\.c\.weight$", ".conv.weight", key)] = value
         return {
-            key: value
-            for key, value in renamed.items()
-            if not key.endswith(("attention_bias_idxs", NUM_BATCHES_TRACKED))
+            _rename_sam_key(key): value
+            for key, value in state.items()
+            if not key.startswith(UNUSED_PREFIXES) and not key.endswith(UNUSED_SUFFIXES)
         }
+
+
+def _rename_sam_key(key: str) -> str:
+    renamed = re.sub(
+        r"^layers\.(\d+)\.downsample\.",
+        lambda match: f"stages.{int(match[1]) + 1}.downsample.",
+        key,
+    )
+    for pattern, replacement in (
+        (r"^layers\.", "stages."),
+        (r"^patch_embed\.seq\.0\.", "patch_embed.conv1."),
+        (r"^patch_embed\.seq\.2\.", "patch_embed.conv2."),
+        (r"\.c\.weight$", ".conv.weight"),
+    ):
+        renamed = re.sub(pattern, replacement, renamed)
+    return renamed
 
 
 def _clear_bias_caches(module: nn.Module, incompatible_keys: object) -> None:
     # timm keeps expanded attention biases from an earlier forward in eval mode.
+    del incompatible_keys
     for part in module.modules():
-        if hasattr(part, "attention_bias_cache"):
-            part.attention_bias_cache = {}
+        if isinstance(part, Attention):
+            part.attention_bias_cache.clear()

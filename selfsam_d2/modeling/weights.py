@@ -65,9 +65,7 @@ def load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -
     own = model.state_dict()
     if any(key.startswith(SAM_ENCODER) for key in state):
         translated, required = _translate(model, state)
-        unused = tuple(
-            key for key in state if not key.startswith((SAM_ENCODER, *SAM_PARTS))
-        )
+        unused = tuple(key for key in state if not key.startswith((SAM_ENCODER, *SAM_PARTS)))
         _check({key: own[key] for key in own if key in required}, translated, source)
     else:
         translated, unused = state, ()
@@ -90,9 +88,7 @@ def load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -
     return report
 
 
-def _translate(
-    model: nn.Module, state: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], set[str]]:
+def _translate(model: nn.Module, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
     # SAM's keys -> the model's, and the keys that a SAM file must fill.
     translated: dict[str, Tensor] = {}
     required: set[str] = set()

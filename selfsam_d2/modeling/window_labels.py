@@ -52,7 +52,9 @@ def label_image(
     for top, left in window_grid(height, width, window, overlap):
         rows = slice(top, min(top + window, height))
         columns = slice(left, min(left + window, width))
-        labels = _label_window(model, image[:, rows, columns], points, (left, top), image_id, window)
+        labels = _label_window(
+            model, image[:, rows, columns], points, (left, top), image_id, window
+        )
         size = (rows.stop - top, columns.stop - left)
         distance = _distance_to_centre(size, window)
         closer = distance < nearest[rows, columns]
@@ -104,7 +106,9 @@ def label_crop(model: SelfSAM, sample: dict[str, Any]) -> tuple[Any, Any]:
         model: with its ``alpha`` set.
         sample: ``image``, ``points``, ``context_points``, ``image_id`` as in training.
     """
-    base, adapted = model.backbone.forward_both(model.preprocess(sample["image"][None].to(model.device)))
+    base, adapted = model.backbone.forward_both(
+        model.preprocess(sample["image"][None].to(model.device))
+    )
     size = sample["image"].shape[-2:]
     tokens = model.encode_prompts(sample)
     logits = model.prompt_logits(adapted[EMBEDDING], tokens, size)

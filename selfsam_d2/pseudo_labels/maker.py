@@ -95,9 +95,7 @@ class PseudoLabelMaker:
             stain_mask=haematoxylin_mask(image) if self.haematoxylin else None,
         )
 
-    def targets(
-        self, base: Tensor, adapted: Tensor, alpha: float, limits: Tensor | None
-    ) -> Tensor:
+    def targets(self, base: Tensor, adapted: Tensor, alpha: float, limits: Tensor | None) -> Tensor:
         """m_u (K, H, W) in [0, 1], zero outside the limits."""
         blended = blend_targets(base, adapted, alpha)
         return blended if limits is None else blended * limits

@@ -16,7 +16,6 @@ from selfsam_d2.structures.labels import IGNORE
 __all__ = ["PromptLabel", "make_prompt_label", "prompt_entropy"]
 
 
-
 @dataclass(frozen=True)
 class PromptLabel:
     """S_P with everything that the instance label is made from.

@@ -210,9 +210,7 @@ def _squared_distances(points: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return down[:, :, None] + across[:, None, :]
 
 
-def _outer_points(
-    points: Tensor, context: Tensor, size: tuple[int, int], reach: Tensor
-) -> Tensor:
+def _outer_points(points: Tensor, context: Tensor, size: tuple[int, int], reach: Tensor) -> Tensor:
     # Only points within reach of the map can be nearer to one of its pixels.
     height, width = size
     lower = torch.zeros(2, dtype=context.dtype, device=context.device)

@@ -111,9 +111,7 @@ def test_stored_labels_go_through_the_same_map(record, tmp_path):
     found = crop["prompt_label"]
     assert found.shape == (96, 96)
     assert found.min() >= -1
-    hits = [
-        int(found[int(y), int(x)]) == k + 1 for k, (x, y) in enumerate(crop["points"].tolist())
-    ]
+    hits = [int(found[int(y), int(x)]) == k + 1 for k, (x, y) in enumerate(crop["points"].tolist())]
     # A few points lie on the neighbour's label or in the ignored rows.
     assert np.mean(hits) > 0.7
     assert len(hits) > 3

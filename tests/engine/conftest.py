@@ -13,7 +13,14 @@ CONFIG = str(Path(__file__).parents[2] / "configs" / "demo.yaml")
 SMALL = [
     *("MODEL.SAM.INPUT_SIDE", "64", "INPUT.NUCLEI.CROP", "64", "SOLVER.IMS_PER_BATCH", "1"),
     *("INFERENCE.WINDOW", "64", "INFERENCE.OVERLAP", "16", "DATALOADER.NUM_WORKERS", "0"),
-    *("SOLVER.CHECKPOINT_PERIOD", "4", "TEST.EVAL_PERIOD", "0", "PSEUDO_LABEL.CONSENSUS_START", "1"),
+    *(
+        "SOLVER.CHECKPOINT_PERIOD",
+        "4",
+        "TEST.EVAL_PERIOD",
+        "0",
+        "PSEUDO_LABEL.CONSENSUS_START",
+        "1",
+    ),
 ]
 
 

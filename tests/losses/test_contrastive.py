@@ -44,9 +44,7 @@ def test_loss_has_the_right_gradient():
 @pytest.mark.parametrize(("anchors", "negatives"), [(0, 3), (3, 0), (0, 0)])
 def test_nothing_to_contrast_is_a_zero_that_keeps_the_graph(anchors, negatives):
     prototype = torch.randn(4, requires_grad=True)
-    loss = instance_contrastive_loss(
-        torch.randn(anchors, 4), torch.randn(negatives, 4), prototype
-    )
+    loss = instance_contrastive_loss(torch.randn(anchors, 4), torch.randn(negatives, 4), prototype)
     assert loss.item() == 0
     loss.backward()
     assert (prototype.grad == 0).all()

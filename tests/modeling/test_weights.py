@@ -17,12 +17,13 @@ def sam_state(model):
     for key, value in model.backbone.encoder.state_dict().items():
         if key.endswith("num_batches_tracked"):
             continue
+        name = key
         for index in (1, 2, 3):
-            key = key.replace(f"stages.{index}.downsample.", f"layers.{index - 1}.downsample.")
-        key = key.replace("stages.", "layers.")
-        key = key.replace("patch_embed.conv1.", "patch_embed.seq.0.")
-        key = key.replace("patch_embed.conv2.", "patch_embed.seq.2.")
-        state["image_encoder." + key.replace(".conv.weight", ".c.weight")] = value
+            name = name.replace(f"stages.{index}.downsample.", f"layers.{index - 1}.downsample.")
+        name = name.replace("stages.", "layers.")
+        name = name.replace("patch_embed.conv1.", "patch_embed.seq.0.")
+        name = name.replace("patch_embed.conv2.", "patch_embed.seq.2.")
+        state["image_encoder." + name.replace(".conv.weight", ".c.weight")] = value
     state.update(model.prompter.state_dict())
     return {key: value.clone() for key, value in state.items()}
 

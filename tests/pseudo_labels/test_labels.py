@@ -48,9 +48,7 @@ def test_labels_agree_with_the_pixel_loop(crop):
     instance = make_instance_label(prompt, foreground)
     for row in range(3):
         for column in range(4):
-            expected = pixel_rules(
-                targets[:, row, column].tolist(), float(foreground[row, column])
-            )
+            expected = pixel_rules(targets[:, row, column].tolist(), float(foreground[row, column]))
             found = (
                 int(prompt.labels[row, column]),
                 int(instance.labels[row, column]),

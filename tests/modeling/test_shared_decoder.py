@@ -1,0 +1,51 @@
+"""Decoding many prompts against one shared image gives what segment-anything's decoder gives."""
+
+import pytest
+import torch
+
+from selfsam_d2.modeling.sam_decoder import build_mask_decoder
+from selfsam_d2.modeling.shared_decoder import decode_masks
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    torch.manual_seed(0)
+    decoder = build_mask_decoder()
+    for parameter in decoder.parameters():
+        # Norms and biases away from 1 and 0, so that leaving one out would be seen.
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return decoder.requires_grad_(False).double()
+
+
+def reference(decoder, embedding, position, prompts, mask_token):
+    masks, _ = decoder.predict_masks(
+        image_embeddings=embedding[None],
+        image_pe=position[None],
+        sparse_prompt_embeddings=prompts,
+        dense_prompt_embeddings=torch.zeros(len(prompts), *embedding.shape, dtype=torch.double),
+    )
+    return masks[:, mask_token]
+
+
+@pytest.mark.parametrize("mask_token", [0, 2])
+@pytest.mark.parametrize(("count", "size", "length"), [(1, (4, 4), 2), (5, (6, 3), 7)])
+def test_masks_and_gradients_equal_segment_anything(decoder, count, size, length, mask_token):
+    embedding = torch.randn(256, *size, dtype=torch.double, requires_grad=True)
+    position = torch.randn(256, *size, dtype=torch.double)
+    prompts = torch.randn(count, length, 256, dtype=torch.double)
+    expected = reference(decoder, embedding, position, prompts, mask_token)
+    found = decode_masks(decoder, embedding, position, prompts, mask_token)
+    assert found.shape == (count, 4 * size[0], 4 * size[1])
+    assert torch.allclose(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+    weight = torch.randn_like(expected)
+    (wanted,) = torch.autograd.grad((expected * weight).sum(), embedding)
+    (got,) = torch.autograd.grad((found * weight).sum(), embedding)
+    assert torch.allclose(got, wanted, rtol=0, atol=1e-9 * float(wanted.abs().max()))
+
+
+def test_a_prompt_is_decoded_as_if_it_were_alone(decoder):
+    embedding, position = torch.randn(2, 256, 4, 4, dtype=torch.double)
+    prompts = torch.randn(3, 2, 256, dtype=torch.double)
+    together = decode_masks(decoder, embedding, position, prompts)
+    alone = [decode_masks(decoder, embedding, position, prompt[None]) for prompt in prompts]
+    assert torch.allclose(together, torch.cat(alone), rtol=1e-9, atol=1e-9)
