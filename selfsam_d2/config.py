@@ -144,6 +144,8 @@ def _add_solver_keys(cfg: CN) -> None:
     # image). With SOLVER.MAX_ITER = 0 the steps follow from EPOCHS; MAX_ITER > 0 wins.
     cfg.SOLVER.EPOCHS = 100
     cfg.SOLVER.OPTIMIZER = "AdamW"
+    # How many periodic checkpoints stay (the best and the last one always do); 0: all.
+    cfg.SOLVER.CHECKPOINTS_KEPT = 2
     # Cosine annealing in closed form, stepped per epoch: period 2 * COSINE_T_MAX epochs.
     cfg.SOLVER.COSINE_T_MAX = 20
     cfg.SOLVER.MIN_LR = 1e-7

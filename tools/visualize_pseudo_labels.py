@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
-from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.crop_views import saved_epoch, view_training_crops
 from selfsam_d2.engine.epochs import enter_epoch
-from selfsam_d2.engine.setup import load_config
+from selfsam_d2.engine.setup import add_register_option, load_config, register_given
 from selfsam_d2.engine.trainer import SelfSAMTrainer, build_schedule, training_steps
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.visualization.label_figure import draw_label_figure
@@ -34,14 +33,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, help="YAML of the training")
-    parser.add_argument(
-        "--register",
-        nargs=3,
-        action="append",
-        default=[],
-        metavar=("NAME", "JSON", "IMAGE_ROOT"),
-        help="make a COCO file a dataset that DATASETS.TRAIN can name; may be given several times",
-    )
+    add_register_option(parser)
     parser.add_argument(
         "--weights", help="checkpoint, URL or name of weights (default: MODEL.WEIGHTS)"
     )
@@ -73,9 +65,8 @@ def main() -> None:
     if arguments.alpha is not None and not 0 <= arguments.alpha <= 1:
         raise InputError(f"--alpha {arguments.alpha}", "a weight from 0 to 1 is needed")
     logging.captureWarnings(True)
-    for name, json_file, image_root in arguments.register:
-        register_nuclei_instances(name, json_file, image_root)
     cfg = load_config(arguments.config_file, arguments.overrides)
+    register_given(arguments.register, cfg)
     schedule = build_schedule(cfg)
     model, epoch = load_model(cfg, arguments.weights or cfg.MODEL.WEIGHTS)
     enter_epoch(model, cfg, epoch or 0, training_steps(cfg, schedule)[1])

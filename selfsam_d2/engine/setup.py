@@ -18,7 +18,7 @@ from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.errors import InputError
 
-__all__ = ["argument_parser", "load_config", "setup"]
+__all__ = ["add_register_option", "argument_parser", "load_config", "register_given", "setup"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,12 @@ logger = logging.getLogger(__name__)
 def argument_parser() -> argparse.ArgumentParser:
     """Detectron2's options and ``--register NAME JSON IMAGE_ROOT``."""
     parser = default_argument_parser()
+    add_register_option(parser)
+    return parser
+
+
+def add_register_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--register NAME JSON IMAGE_ROOT``, which may be given several times."""
     parser.add_argument(
         "--register",
         nargs=3,
@@ -35,7 +41,12 @@ def argument_parser() -> argparse.ArgumentParser:
         help="make a COCO file a dataset that DATASETS.TRAIN and DATASETS.TEST can name; "
         "may be given several times",
     )
-    return parser
+
+
+def register_given(register: list[tuple[str, str, str]], cfg: CfgNode) -> None:
+    """Register what ``--register`` names, with the centre rule of the config."""
+    for name, json_file, image_root in register:
+        register_nuclei_instances(name, json_file, image_root, centre=cfg.INPUT.NUCLEI.CENTRE)
 
 
 def load_config(config_file: str, opts: list[str]) -> CfgNode:
@@ -70,8 +81,7 @@ def _merge(merge: Any, what: Any, subject: str) -> None:
 def setup(args: argparse.Namespace) -> CfgNode:
     """Register the datasets of the command line, freeze the config, start the log."""
     cfg = load_config(args.config_file, args.opts)
-    for name, json_file, image_root in args.register:
-        register_nuclei_instances(name, json_file, image_root, centre=cfg.INPUT.NUCLEI.CENTRE)
+    register_given(args.register, cfg)
     cfg.freeze()
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="selfsam_d2")

@@ -27,6 +27,7 @@ from selfsam_d2.data.images import check_images
 from selfsam_d2.data.label_store import LabelStore
 from selfsam_d2.data.mapper import ImageDatasetMapper, PointPromptDatasetMapper
 from selfsam_d2.data.schedule import CropSchedule, PositionSampler
+from selfsam_d2.engine.best_model_hook import BestModelHook
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
@@ -157,10 +158,11 @@ class SelfSAMTrainer(DefaultTrainer):
             overlap=inference.OVERLAP,
         )
         built.insert(_index_of(built, hooks.PeriodicCheckpointer, hooks.EvalHook), refine)
+        for hook in built:
+            if isinstance(hook, hooks.PeriodicCheckpointer):
+                hook.max_to_keep = self.cfg.SOLVER.CHECKPOINTS_KEPT or None
         if comm.is_main_process() and self.cfg.TEST.EVAL_PERIOD > 0:
-            best = hooks.BestCheckpointer(
-                self.cfg.TEST.EVAL_PERIOD, self.checkpointer, BEST_METRIC, file_prefix="model_best"
-            )
+            best = BestModelHook(self.cfg.TEST.EVAL_PERIOD, self.checkpointer, BEST_METRIC)
             built.insert(_index_of(built, hooks.EvalHook) + 1, best)
         return built
 
@@ -190,10 +192,12 @@ class SelfSAMTrainer(DefaultTrainer):
     ) -> DatasetEvaluator:
         """Every metric of the paper, and COCO AP with TEST.COCO_AP."""
         del cls
-        folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference")
+        folder = Path(output_folder or Path(cfg.OUTPUT_DIR) / "inference")
+        if len(cfg.DATASETS.TEST) > 1:
+            folder /= dataset_name
         evaluators: list[DatasetEvaluator] = [NucleiEvaluator(dataset_name, output_dir=folder)]
         if cfg.TEST.COCO_AP:
-            evaluators.append(NucleiCOCOEvaluator(dataset_name, output_dir=folder))
+            evaluators.append(NucleiCOCOEvaluator(dataset_name, output_dir=str(folder)))
         return DatasetEvaluators(evaluators)
 
 

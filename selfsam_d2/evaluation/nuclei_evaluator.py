@@ -20,7 +20,7 @@ from selfsam_d2.evaluation.instance_maps import IGNORED, annotations_to_map, ins
 from selfsam_d2.evaluation.metrics import nuclei_metrics
 from selfsam_d2.evaluation.summary import format_table, summarise, write_json
 
-__all__ = ["NucleiEvaluator"]
+__all__ = ["RESULTS_FILE", "NucleiEvaluator"]
 
 RESULTS_FILE = "nuclei_metrics.json"
 

@@ -25,6 +25,10 @@ from torch.nn import functional as F
 
 __all__ = ["decode_masks"]
 
+# Bytes of the largest tensor of one pass. What is larger than 32 MB does not stay in caches and is
+# mapped anew by the C library each time, which costs more than it saves to decode all at once.
+CHUNK_BYTES = 32 * 2**20
+
 
 def decode_masks(
     decoder: MaskDecoder,
@@ -45,6 +49,16 @@ def decode_masks(
     Returns:
         (K, 4h, 4w).
     """
+    channels, height, width = embedding.shape
+    # The up-scaled maps hold twice the channels on each image token.
+    per_prompt = 2 * channels * height * width * embedding.element_size()
+    chunks = prompts.split(max(1, CHUNK_BYTES // per_prompt))
+    return torch.cat([_decode(decoder, embedding, position, each, mask_token) for each in chunks])
+
+
+def _decode(
+    decoder: MaskDecoder, embedding: Tensor, position: Tensor, prompts: Tensor, mask_token: int
+) -> Tensor:
     height, width = embedding.shape[-2:]
     output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output_tokens.expand(len(prompts), -1, -1), prompts], dim=1)

@@ -16,6 +16,8 @@ from selfsam_d2.structures.labels import IGNORE
 
 __all__ = ["label_image"]
 
+MAP_NAMES = ("raw_ids", "prompt_label", "instance_label")
+
 
 @torch.no_grad()
 def label_image(
@@ -41,12 +43,13 @@ def label_image(
         overlap: px shared by neighbouring windows.
 
     Returns:
-        ``prompt_label`` and ``instance_label`` (H, W) int32: 0, point index + 1, or -1; and the
-        shares of ignored and recovered pixels and of empty prompts.
+        ``raw_ids`` R, ``prompt_label`` S_P and ``instance_label`` S_I, each (H, W) int32: 0, point
+        index + 1, or (not in R) -1; and the shares of ignored and recovered pixels and of empty
+        prompts.
     """
     height, width = image.shape[1:]
     shape = (height, width)
-    maps = {name: np.zeros(shape, np.int32) for name in ("prompt_label", "instance_label")}
+    maps = {name: np.zeros(shape, np.int32) for name in MAP_NAMES}
     recovered = np.zeros(shape, bool)
     nearest = np.full(shape, np.inf)
     for top, left in window_grid(height, width, window, overlap):
@@ -93,6 +96,7 @@ def _label_window(
     ids = torch.cat([torch.zeros(1, dtype=torch.long), inside.nonzero()[:, 0] + 1])
     prompt_label, instance = label_crop(model, sample)
     return {
+        "raw_ids": _to_image_ids(prompt_label.raw_ids, ids)[:height, :width],
         "prompt_label": _to_image_ids(prompt_label.labels, ids)[:height, :width],
         "instance_label": _to_image_ids(instance.labels, ids)[:height, :width],
         "recovered": instance.recovered.cpu().numpy()[:height, :width],

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from selfsam_d2.modeling import shared_decoder
 from selfsam_d2.modeling.sam_decoder import build_mask_decoder
 from selfsam_d2.modeling.shared_decoder import decode_masks
 
@@ -41,6 +42,24 @@ def test_masks_and_gradients_equal_segment_anything(decoder, count, size, length
     (wanted,) = torch.autograd.grad((expected * weight).sum(), embedding)
     (got,) = torch.autograd.grad((found * weight).sum(), embedding)
     assert torch.allclose(got, wanted, rtol=0, atol=1e-9 * float(wanted.abs().max()))
+
+
+def test_chunks_change_nothing(decoder, monkeypatch):
+    embedding, position = torch.randn(2, 256, 4, 4, dtype=torch.double)
+    prompts = torch.randn(5, 2, 256, dtype=torch.double)
+    together = decode_masks(decoder, embedding, position, prompts)
+    monkeypatch.setattr(shared_decoder, "CHUNK_BYTES", 2 * (2 * 256 * 16 * 8))
+    sizes = []
+    decode = shared_decoder._decode
+
+    def spy(*arguments):
+        sizes.append(len(arguments[3]))
+        return decode(*arguments)
+
+    monkeypatch.setattr(shared_decoder, "_decode", spy)
+    chunked = decode_masks(decoder, embedding, position, prompts)
+    assert sizes == [2, 2, 1]
+    assert torch.allclose(chunked, together, rtol=1e-9, atol=1e-9)
 
 
 def test_a_prompt_is_decoded_as_if_it_were_alone(decoder):

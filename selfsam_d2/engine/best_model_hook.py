@@ -1,0 +1,65 @@
+"""Keep the best model of a run, also over a resume."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from detectron2.engine import HookBase
+
+from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+
+__all__ = ["BestModelHook"]
+
+FILE_NAME = "model_best"
+
+logger = logging.getLogger(__name__)
+
+
+class BestModelHook(HookBase):
+    """Saves ``model_best.pth`` whenever an evaluation is better than all before.
+
+    Detectron2's ``BestCheckpointer`` forgets the best value when a run is resumed, and then
+    replaces the best model by the next one. Belongs after ``EvalHook``, on the main process.
+
+    Args:
+        period: of the evaluation, steps.
+        checkpointer: writes the file.
+        metric: name in the trainer's storage; larger is better.
+    """
+
+    def __init__(self, period: int, checkpointer: SelfSAMCheckpointer, metric: str) -> None:
+        self.period = period
+        self.checkpointer = checkpointer
+        self.metric = metric
+        self.best: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["metric"] == self.metric:
+            self.best = state["best"]
+
+    def after_step(self) -> None:
+        step = self.trainer.iter + 1
+        if step % self.period == 0 and step != self.trainer.max_iter:
+            self._compare()
+
+    def after_train(self) -> None:
+        # As EvalHook: no evaluation after a training that broke off.
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self._compare()
+
+    def _compare(self) -> None:
+        latest = self.trainer.storage.latest().get(self.metric)
+        if latest is None:
+            logger.warning("%s was not evaluated: the best model is not known", self.metric)
+            return
+        value, step = latest
+        if math.isnan(value) or (self.best is not None and value <= self.best):
+            return
+        self.best = value
+        self.checkpointer.save(FILE_NAME, iteration=step)
+        logger.info("best model so far: %s %.4f after step %d", self.metric, value, step)

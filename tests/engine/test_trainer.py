@@ -1,0 +1,142 @@
+"""The trainer as a whole: what it trains on, its hooks, its log, its checkpoints."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import hooks
+
+from selfsam_d2.data.registration import register_nuclei_instances
+from selfsam_d2.data.synthetic import write_synthetic_dataset
+from selfsam_d2.engine.best_model_hook import BestModelHook
+from selfsam_d2.engine.self_refine_hook import SelfRefineHook
+from selfsam_d2.engine.trainer import SelfSAMTrainer
+from selfsam_d2.errors import InputError
+
+LOSSES = ("loss_prompt", "loss_foreground", "loss_distance", "loss_contrast", "total_loss")
+
+
+def run(cfg):
+    trainer = SelfSAMTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    return trainer
+
+
+class LossLog(hooks.HookBase):
+    def __init__(self):
+        self.rows = []
+
+    def after_step(self):
+        latest = self.trainer.storage.latest()
+        self.rows.append({name: latest[name][0] for name in LOSSES})
+
+
+def losses_on(cfg, json_file, image_root, name):
+    register_nuclei_instances(name, json_file, image_root)
+    cfg.DATASETS.TRAIN = (name,)
+    torch.manual_seed(0)
+    trainer = SelfSAMTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    log = LossLog()
+    trainer.register_hooks([log])
+    trainer.train()
+    return log.rows
+
+
+def test_masks_never_reach_the_loss(small_config, tmp_path):
+    data = write_synthetic_dataset(tmp_path / "data", seed=3, train=1, val=1, size=128)
+    # The validation split has masks; its twin holds the same points and nothing else.
+    with_masks = json.loads(data["val"].json_file.read_text())
+    assert all(each["segmentation"] for each in with_masks["annotations"])
+    twin = tmp_path / "points.json"
+    keys = ("id", "image_id", "category_id", "point")
+    bare = [{key: each[key] for key in keys} for each in with_masks["annotations"]]
+    twin.write_text(json.dumps({**with_masks, "annotations": bare}))
+    found = [
+        losses_on(
+            small_config(
+                *("SOLVER.MAX_ITER", "5", "OUTPUT_DIR", str(tmp_path / name)),
+                *("INPUT.NUCLEI.SHIFT", "4.0"),
+            ),
+            json_file,
+            data["val"].image_root,
+            f"{name}_{tmp_path.name}",
+        )
+        for name, json_file in (("masks", data["val"].json_file), ("points", twin))
+    ]
+    assert len(found[0]) == 5
+    assert found[0] == found[1]
+    assert found[0][0] != found[0][1]
+
+
+def test_the_refine_hook_comes_before_the_checkpointer(small_config):
+    built = SelfSAMTrainer(small_config("TEST.EVAL_PERIOD", "2"))._hooks
+    order = [type(hook) for hook in built]
+    assert order.index(SelfRefineHook) < order.index(hooks.PeriodicCheckpointer)
+    assert order.index(hooks.EvalHook) < order.index(BestModelHook)
+    assert order.count(SelfRefineHook) == 1
+
+
+def test_a_run_leaves_its_log_metrics_and_best_model(small_config, read_log, tmp_path):
+    run(
+        small_config(
+            *("SOLVER.MAX_ITER", "6", "TEST.EVAL_PERIOD", "3", "SOLVER.CHECKPOINT_PERIOD", "100"),
+            *("SOLVER.BASE_LR", "0.001"),
+        )
+    )
+    folder = tmp_path / "run"
+    names = {path.name for path in folder.iterdir()}
+    assert {"model_final.pth", "model_best.pth", "metrics.json", "last_checkpoint"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert not any(name.endswith(".part") for name in names)
+    rows = read_log(folder)
+    last = rows[max(rows)]
+    assert {"alpha", "labels/prompt_ignored", "labels/recovered", "labels/empty_prompts"} <= set(
+        last
+    )
+    assert "nuclei/AJI" in last
+    metrics = json.loads((folder / "inference" / "nuclei_metrics.json").read_text())
+    assert set(metrics) == {"mean", "images"}
+    assert metrics["mean"]["AJI"] * 100 == pytest.approx(last["nuclei/AJI"])
+
+
+def test_on_made_crops_hard_negatives_exist_and_move_the_prototype(small_config):
+    """SAM's own weights: B starts high on tissue, so background above 0.7 is there to be drawn."""
+    trainer = SelfSAMTrainer(small_config("MODEL.CONTRAST.FOREGROUND_THRESHOLD", "0.5"))
+    trainer.resume_or_load(resume=False)
+    trainer.model.train()
+    found = []
+    for position in range(4):
+        losses = trainer.model([trainer.mapper(trainer.schedule[position])])
+        trainer.model.zero_grad()
+        losses["loss_contrast"].backward()
+        gradient = trainer.model.contrast_head.prototype.grad
+        found.append((losses["loss_contrast"].item(), gradient.abs().sum().item()))
+    assert max(found) > (0, 0)
+    assert all((loss > 0) == (gradient > 0) for loss, gradient in found)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        (("SELF_REFINE.REFRESH", "never"), "SELF_REFINE.REFRESH 'never'"),
+        (("SOLVER.OPTIMIZER", "SGD"), "SOLVER.OPTIMIZER 'SGD'"),
+        (("MODEL.SAM.ENCODER", "vit_x"), "MODEL.SAM.ENCODER 'vit_x'"),
+    ],
+)
+def test_unknown_choices_are_named(small_config, keys, named):
+    with pytest.raises(InputError, match=named):
+        SelfSAMTrainer(small_config(*keys))
+
+
+def test_the_learning_rate_follows_the_closed_cosine_per_epoch(small_config):
+    cfg = small_config("SOLVER.MAX_ITER", "40", "SOLVER.COSINE_T_MAX", "2")
+    trainer = SelfSAMTrainer(cfg)
+    per_epoch = trainer.schedule.crops_per_epoch
+    factor = trainer.scheduler.lr_lambdas[0]
+    found = [factor(step) for step in range(0, 5 * per_epoch, per_epoch)]
+    low = cfg.SOLVER.MIN_LR / cfg.SOLVER.BASE_LR
+    assert np.allclose(found, [1, (1 + low) / 2, low, (1 + low) / 2, 1])
+    assert factor(per_epoch - 1) == 1
