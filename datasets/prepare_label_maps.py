@@ -14,6 +14,7 @@ from pathlib import Path
 
 from selfsam_d2.data.folder_pairs import pair_by_stem, prepare_coco_json
 from selfsam_d2.data.images import find_images
+from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.errors import run_command
 from selfsam_d2.structures.centre import CENTRE_RULES
 from selfsam_d2.structures.label_maps import find_label_maps
@@ -21,7 +22,7 @@ from selfsam_d2.structures.label_maps import find_label_maps
 
 def parse_arguments() -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of the images")

@@ -32,6 +32,7 @@ from selfsam_d2.data.imagescope_xml import (
     read_imagescope_polygons,
 )
 from selfsam_d2.data.registration import BUILTIN_SPLITS, builtin_paths, dataset_root
+from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.structures.centre import CENTRE_RULES
 from selfsam_d2.structures.label_maps import find_label_maps
@@ -39,7 +40,7 @@ from selfsam_d2.structures.label_maps import find_label_maps
 
 def parse_arguments() -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--split", choices=BUILTIN_SPLITS["monuseg"], required=True)

@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.errors import run_command
 from selfsam_d2.weights.catalog import CATALOG
 from selfsam_d2.weights.fetch import fetch
@@ -14,7 +15,7 @@ from selfsam_d2.weights.fetch import fetch
 
 def parse_arguments() -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(CATALOG)}")
     parser.add_argument(
         "--from-file",

@@ -15,6 +15,7 @@ from detectron2.utils.logger import setup_logger
 
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
+from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.errors import InputError
 
@@ -25,7 +26,13 @@ logger = logging.getLogger(__name__)
 
 def argument_parser() -> argparse.ArgumentParser:
     """Detectron2's options and ``--register NAME JSON IMAGE_ROOT``."""
-    parser = default_argument_parser()
+    detectron2_options = default_argument_parser()
+    parser = OneLineParser(
+        parents=[detectron2_options],
+        add_help=False,
+        epilog=detectron2_options.epilog,
+        formatter_class=detectron2_options.formatter_class,
+    )
     add_register_option(parser)
     return parser
 

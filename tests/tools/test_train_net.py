@@ -1,0 +1,206 @@
+"""tools/train_net.py as typed: training, resuming, evaluating, and every bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from selfsam_d2.data.synthetic import write_synthetic_dataset
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = str(ROOT / "tools" / "train_net.py")
+CONFIG = str(ROOT / "configs" / "demo.yaml")
+SMALL = (
+    *("MODEL.SAM.INPUT_SIDE", "64", "INPUT.NUCLEI.CROP", "64", "INFERENCE.WINDOW", "64"),
+    *("INFERENCE.OVERLAP", "16", "DATALOADER.NUM_WORKERS", "0", "SOLVER.MAX_ITER", "2"),
+)
+
+
+def command(*arguments, **variables):
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), seed=1, train=1, val=1, size=96)
+
+
+def registered(data):
+    return [
+        part
+        for split in ("train", "val")
+        for part in ("--register", f"my_{split}", data[split].json_file, data[split].image_root)
+    ]
+
+
+def test_train_resume_and_evaluate(data, tmp_path):
+    given = (
+        *("--config-file", CONFIG, *registered(data)),
+        *("DATASETS.TRAIN", "('my_train',)", "DATASETS.TEST", "('my_val',)"),
+        *("OUTPUT_DIR", tmp_path / "run", *SMALL, "SOLVER.CHECKPOINT_PERIOD", "2"),
+    )
+    trained = command(*given)
+    assert trained.returncode == 0, trained.stderr
+    assert "Traceback" not in trained.stderr
+    if not torch.cuda.is_available():
+        assert "Device: cpu" in trained.stdout
+    assert "eta:" in trained.stdout
+    first = (tmp_path / "run" / "inference" / "nuclei_metrics.json").read_text()
+    assert set(json.loads(first)["mean"]) >= {"Dice", "AJI", "AJI_plus", "AJI_fast", "PQ", "F1"}
+
+    resumed = command("--resume", *given, "SOLVER.MAX_ITER", "3")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Starting training from iteration 2" in resumed.stdout
+
+    weights = ("MODEL.WEIGHTS", tmp_path / "run" / "model_final.pth")
+    again = command("--eval-only", *given, *weights, "OUTPUT_DIR", tmp_path / "evaluated")
+    assert again.returncode == 0, again.stderr
+    written = tmp_path / "evaluated" / "inference" / "nuclei_metrics.json"
+    resumed_metrics = (tmp_path / "run" / "inference" / "nuclei_metrics.json").read_text()
+    assert written.read_text() == resumed_metrics
+
+
+def test_the_config_as_typed_says_how_to_make_its_dataset(tmp_path):
+    done = command(
+        *("--config-file", ROOT / "configs" / "monuseg_vitt.yaml", "OUTPUT_DIR", tmp_path),
+        DETECTRON2_DATASETS=str(tmp_path),
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "python datasets/prepare_monuseg.py" in done.stderr
+
+
+class Bad:
+    """Makes files that cannot be used, each in a folder of its own."""
+
+    def __init__(self, data, folder):
+        self.source = data["train"]
+        self.folder = folder
+
+    def arguments(self, name, json_file, image_root, *keys):
+        return [
+            *("--config-file", CONFIG, "--register", name, str(json_file), str(image_root)),
+            *("DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()"),
+            *("OUTPUT_DIR", str(self.folder / "out"), *SMALL, *keys),
+        ]
+
+    def with_image(self, name, write):
+        folder = self.folder / name
+        folder.mkdir()
+        coco = json.loads(self.source.json_file.read_text())
+        write(folder / coco["images"][0]["file_name"])
+        return self.arguments(name, self.source.json_file, folder)
+
+    def with_json(self, name, change):
+        coco = json.loads(self.source.json_file.read_text())
+        change(coco)
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps(coco))
+        return self.arguments(name, path, self.source.image_root)
+
+    def truncated(self, path):
+        (original,) = self.source.image_root.glob("*.png")
+        path.write_bytes(original.read_bytes()[:3000])
+
+    def weights(self, name, content):
+        path = self.folder / f"{name}.pth"
+        torch.save(content, path)
+        source = self.source
+        return self.arguments(name, source.json_file, source.image_root, "MODEL.WEIGHTS", str(path))
+
+
+def bad_inputs(data, folder):
+    """Name -> (arguments, what the one line must contain)."""
+    bad = Bad(data, folder)
+    source = data["train"]
+    side = 96
+    grey16 = Image.fromarray(np.zeros((side, side), np.uint16))
+    return {
+        "no config": (["--config-file", "none.yaml"], ["none.yaml"]),
+        "unknown key": (["--config-file", CONFIG, "MODEL.NO_KEY", "1"], ["MODEL.NO_KEY"]),
+        "unknown option": (["--config-file", CONFIG, "--registre", "a"], ["--registre"]),
+        "unknown dataset": (
+            ["--config-file", CONFIG, "DATASETS.TRAIN", "('nowhere',)"],
+            ["nowhere", "--register"],
+        ),
+        "no folder": (
+            bad.arguments("folder", source.json_file, folder / "missing"),
+            ["missing", "no such folder"],
+        ),
+        "no points": (
+            bad.with_json("empty", lambda coco: coco.update(annotations=[])),
+            ["empty.json", "no points"],
+        ),
+        "point outside": (
+            bad.with_json("out", lambda coco: coco["annotations"][0].update(point=[96, 3])),
+            ["out.json", "(96, 3)", "outside"],
+        ),
+        "16-bit image": (bad.with_image("deep", grey16.save), ["deep", "16-bit"]),
+        "grey image": (
+            bad.with_image("grey", lambda path: Image.new("L", (side, side)).save(path)),
+            ["grey", ".png"],
+        ),
+        "truncated PNG": (bad.with_image("cut", bad.truncated), ["cut", "truncated"]),
+        "no weights": (
+            bad.arguments("gone", source.json_file, source.image_root, "MODEL.WEIGHTS", "gone.pth"),
+            ["gone.pth"],
+        ),
+        "wrong weights": (
+            bad.weights("wrong", {"model": {"conv1.weight": torch.zeros(3)}}),
+            ["wrong.pth", "another architecture", "is missing"],
+        ),
+        "damaged weights": (bad.weights("odd", {"model": {"a": "text"}}), ["odd.pth"]),
+    }
+
+
+@pytest.fixture(scope="module")
+def answers(data, tmp_path_factory):
+    """Name -> (exit status, stderr, what it must contain) of all bad inputs."""
+    cases = bad_inputs(data, tmp_path_factory.mktemp("bad"))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("run_commands.py")), SCRIPT],
+        input=json.dumps([arguments for arguments, _ in cases.values()]),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    results = json.loads(done.stdout)
+    return {
+        name: (*result, expected)
+        for (name, (_, expected)), result in zip(cases.items(), results, strict=True)
+    }
+
+
+NAMES = (
+    *("no config", "unknown key", "unknown option", "unknown dataset", "no folder", "no points"),
+    *("point outside", "16-bit image", "grey image", "truncated PNG", "no weights"),
+    *("wrong weights", "damaged weights"),
+)
+
+
+def test_every_bad_input_is_tried(answers):
+    assert tuple(answers) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_input_is_one_line_and_status_2(answers, name):
+    status, stderr, expected = answers[name]
+    assert status == 2
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    for part in expected:
+        assert part in stderr
