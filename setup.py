@@ -31,6 +31,7 @@ REQUIREMENTS = [
     "omegaconf>=2.1,<2.4",
     "hydra-core>=1.1,<2",
     "yacs>=0.1.8,<0.2",
+    "PyYAML>=6,<7",
     "pycocotools>=2.0.7,<3",
     "tabulate>=0.9,<1",
     "cloudpickle>=2.2,<4",

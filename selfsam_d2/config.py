@@ -76,7 +76,7 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.PSEUDO_LABEL = CN()
     cfg.PSEUDO_LABEL.ENTROPY_THRESHOLD = 0.3  # H(j) above it is uncertain (nats)
     cfg.PSEUDO_LABEL.ENTROPY_REDUCTION = "sum"  # over instances: sum | max
-    cfg.PSEUDO_LABEL.MASK_THRESHOLD = 0.5  # m_u,k(j) above it belongs to nucleus k
+    cfg.PSEUDO_LABEL.MASK_THRESHOLD = 0.5  # m_u,k(j) above it is nucleus k; B above it: nucleus
     cfg.PSEUDO_LABEL.AGREE_FOREGROUND = 0.7  # A_fg: B above it
     cfg.PSEUDO_LABEL.AGREE_BACKGROUND = 0.3  # A_bg: B below it
     cfg.PSEUDO_LABEL.AGREE_BACKGROUND_MASK = 0.2  # A_bg: max m_u below it
@@ -112,7 +112,8 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.NUCLEI.CENTRE = "centroid"
     # Shift noise of the annotation (paper: 0 ... 8 px).
     cfg.INPUT.NUCLEI.SHIFT = 0.0  # s, px
-    cfg.INPUT.NUCLEI.SHIFT_LAW = "radius"  # radius | disk | square
+    # radius | disk | square | inside (needs masks, to keep points in their nuclei)
+    cfg.INPUT.NUCLEI.SHIFT_LAW = "radius"
     cfg.INPUT.NUCLEI.SHIFT_SEED = 0
 
 
@@ -133,9 +134,9 @@ def _add_output_keys(cfg: CN) -> None:
     cfg.POSTPROCESS.MARKER_THRESHOLD = 0.4
     cfg.POSTPROCESS.MARKER_OPENING = 3  # px, side of the ellipse
     cfg.POSTPROCESS.MIN_MARKER_AREA = 10  # px^2
+    # px, odd, of the Gaussian that smooths the energy before the watershed; 1: none
+    cfg.POSTPROCESS.SMOOTHING_KERNEL = 3
 
-    # Detections per image: MoNuSeg images hold up to 1,862 nuclei.
-    cfg.TEST.MAX_NUCLEI = 3000
     cfg.TEST.COCO_AP = True  # run COCOEvaluator beside NucleiEvaluator
 
 

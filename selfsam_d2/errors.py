@@ -9,6 +9,7 @@ from pathlib import Path
 __all__ = ["InputError", "SelfSAMError", "run_command"]
 
 EXIT_STATUS = 2
+WORKER_TRACEBACK = "Original Traceback (most recent call last):"
 
 
 class SelfSAMError(Exception):
@@ -31,6 +32,14 @@ class InputError(SelfSAMError):
         super().__init__(str(subject) if problem is None else f"{subject}: {problem}")
 
 
+def _one_line(error: SelfSAMError) -> str:
+    message = str(error)
+    if WORKER_TRACEBACK in message:
+        # A data worker sends its error as text; the message proper is the last line of it.
+        message = message.strip().splitlines()[-1].partition("Error: ")[2]
+    return " ".join(message.split())
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command-line entry point and turn a :class:`SelfSAMError` into one line on stderr.
 
@@ -43,8 +52,7 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         main()
     except SelfSAMError as error:
-        line = " ".join(str(error).split())
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {_one_line(error)}\n")
         raise SystemExit(EXIT_STATUS) from None
     except KeyboardInterrupt:
         sys.stderr.write("error: stopped from the keyboard\n")

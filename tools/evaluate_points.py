@@ -23,9 +23,10 @@ import torch
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.checks import check_config, load_records
 from selfsam_d2.engine.prompted import segment_with_points
 from selfsam_d2.engine.setup import add_register_option, load_config, register_given
-from selfsam_d2.engine.trainer import SelfSAMTrainer, load_records
+from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.evaluation.nuclei_evaluator import RESULTS_FILE, NucleiEvaluator
 from selfsam_d2.evaluation.summary import format_table
@@ -51,6 +52,7 @@ def main() -> None:
     logging.captureWarnings(True)
     cfg = load_config(arguments.config_file, arguments.overrides)
     register_given(arguments.register, cfg)
+    check_config(cfg)
     if len(cfg.DATASETS.TEST) != 1:
         raise InputError(f"DATASETS.TEST {cfg.DATASETS.TEST}", "name exactly one dataset")
     (name,) = cfg.DATASETS.TEST

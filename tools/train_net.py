@@ -10,11 +10,15 @@ from __future__ import annotations
 import argparse
 
 import torch
-from detectron2.engine import launch
 
 import selfsam_d2  # noqa: F401  # before detectron2, whose import warns
+
+# isort: split
+from detectron2.engine import launch
+
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
-from selfsam_d2.engine.setup import argument_parser, setup
+from selfsam_d2.engine.checks import check_evaluation
+from selfsam_d2.engine.setup import argument_parser, check_inputs, setup
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import run_command
 
@@ -23,6 +27,7 @@ def run(args: argparse.Namespace) -> None:
     """Train or evaluate in this process."""
     cfg = setup(args)
     if args.eval_only:
+        check_evaluation(cfg)
         model = SelfSAMTrainer.build_model(cfg)
         SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume
@@ -37,7 +42,10 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     """Parse the command line and start one process per GPU (one on a machine without)."""
     args = argument_parser().parse_args()
-    processes = args.num_gpus if torch.cuda.is_available() else 1
+    processes = min(args.num_gpus, torch.cuda.device_count()) or 1
+    if processes > 1:
+        # Here an error is one line; from other processes it would come with a traceback.
+        check_inputs(args)
     launch(
         run,
         processes,

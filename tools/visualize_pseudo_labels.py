@@ -19,6 +19,7 @@ from typing import Any
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.crop_views import saved_epoch, view_training_crops
 from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.setup import add_register_option, load_config, register_given
@@ -67,6 +68,7 @@ def main() -> None:
     logging.captureWarnings(True)
     cfg = load_config(arguments.config_file, arguments.overrides)
     register_given(arguments.register, cfg)
+    check_config(cfg)
     schedule = build_schedule(cfg)
     model, epoch = load_model(cfg, arguments.weights or cfg.MODEL.WEIGHTS)
     enter_epoch(model, cfg, epoch or 0, training_steps(cfg, schedule)[1])

@@ -30,43 +30,9 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.structures.centre import nucleus_centres
 from selfsam_d2.structures.rle_masks import RLEMasks
 
-__all__ = ["annotation_from_mask", "coco_from_instance_maps", "load_coco_json", "write_coco_json"]
+__all__ = ["coco_from_instance_maps", "load_coco_json", "write_coco_json"]
 
 CATEGORY = {"id": 1, "name": "nucleus"}
-
-
-def annotation_from_mask(
-    mask: npt.NDArray[np.generic],
-    annotation_id: int,
-    image_id: int,
-    *,
-    points_only: bool = False,
-    centre: str = "centroid",
-) -> dict[str, Any]:
-    """The COCO annotation of one nucleus.
-
-    Args:
-        mask: (H, W), nonzero = nucleus, at least one such pixel.
-        annotation_id: unique in the file, >= 1 (COCO evaluation takes 0 for "no match").
-        image_id: id of the image in the file.
-        points_only: leave out everything but the point.
-        centre: rule that makes the point, see :func:`~selfsam_d2.structures.centre.nucleus_centre`.
-
-    Returns:
-        ``id``, ``image_id``, ``category_id`` 1, ``point`` [x, y] and, unless ``points_only``,
-        ``segmentation`` (compressed RLE, counts as str), ``bbox`` [x, y, w, h], ``area`` in px²
-        and ``iscrowd`` 0.
-
-    Raises:
-        ValueError: the mask is not 2-D or has no pixel.
-    """
-    instance_map = (np.asarray(mask) != 0).astype(np.uint8)
-    annotations = _annotations_of_map(
-        instance_map, annotation_id, image_id, points_only=points_only, centre=centre
-    )
-    if not annotations:
-        raise ValueError("Expected argument `mask` to have at least one nonzero pixel.")
-    return annotations[0]
 
 
 def coco_from_instance_maps(

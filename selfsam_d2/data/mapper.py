@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -14,10 +15,11 @@ from selfsam_d2.data.images import read_image
 from selfsam_d2.data.label_store import LabelStore
 from selfsam_d2.data.transforms import AffineCropTransform, draw_affine_crop, jitter_color
 from selfsam_d2.errors import InputError
+from selfsam_d2.structures.annotation_masks import annotation_to_rle
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.points import shift_points
 
-__all__ = ["ImageDatasetMapper", "PointPromptDatasetMapper", "annotated_points"]
+__all__ = ["ImageDatasetMapper", "PointPromptDatasetMapper", "annotated_points", "share_outside"]
 
 CACHED_IMAGES = 64
 
@@ -43,7 +45,7 @@ def annotated_points(
             raise InputError(
                 record["file_name"], "SHIFT_LAW 'inside' needs masks; use radius, disk or square"
             )
-        return bool(_decode(annotations[index], record)[int(y), int(x)])
+        return _covers(annotations[index], record, x, y)
 
     return shift_points(
         np.array([each["point"] for each in annotations], dtype=np.float64).reshape(-1, 2),
@@ -57,12 +59,33 @@ def annotated_points(
     )
 
 
-def _decode(annotation: dict[str, Any], record: dict[str, Any]) -> np.ndarray:
-    segmentation = annotation["segmentation"]
-    if isinstance(segmentation, list):
-        rles = coco_mask.frPyObjects(segmentation, record["height"], record["width"])
-        segmentation = coco_mask.merge(rles)
-    return coco_mask.decode(segmentation)
+def _covers(annotation: dict[str, Any], record: dict[str, Any], x: float, y: float) -> bool:
+    rle = annotation_to_rle(annotation["segmentation"], record["height"], record["width"])
+    return bool(coco_mask.decode(rle)[int(y), int(x)])
+
+
+def share_outside(
+    records: list[dict[str, Any]], points: Callable[[dict[str, Any]], np.ndarray]
+) -> float | None:
+    """Share of the points that lie outside their own nucleus, for the log of a training.
+
+    Args:
+        records: dataset dicts.
+        points: record -> (N, 2) xy, px, in the order of its annotations.
+
+    Returns:
+        in [0, 1]; None where an annotation has no mask.
+    """
+    outside = []
+    for record in records:
+        annotations = [each for each in record["annotations"] if "point" in each]
+        if not all(each.get("segmentation") for each in annotations):
+            return None
+        outside += [
+            not _covers(annotation, record, x, y)
+            for annotation, (x, y) in zip(annotations, points(record), strict=True)
+        ]
+    return sum(outside) / len(outside) if outside else None
 
 
 class PointPromptDatasetMapper:

@@ -24,7 +24,7 @@ class BestModelHook(HookBase):
     replaces the best model by the next one. Belongs after ``EvalHook``, on the main process.
 
     Args:
-        period: of the evaluation, steps.
+        period: of the evaluation, steps; 0: only after the training.
         checkpointer: writes the file.
         metric: name in the trainer's storage; larger is better.
     """
@@ -44,7 +44,7 @@ class BestModelHook(HookBase):
 
     def after_step(self) -> None:
         step = self.trainer.iter + 1
-        if step % self.period == 0 and step != self.trainer.max_iter:
+        if self.period > 0 and step % self.period == 0 and step != self.trainer.max_iter:
             self._compare()
 
     def after_train(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
@@ -16,10 +17,18 @@ from detectron2.utils.logger import setup_logger
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.arguments import OneLineParser
+from selfsam_d2.engine.checks import check_config, check_evaluation, check_training
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.errors import InputError
 
-__all__ = ["add_register_option", "argument_parser", "load_config", "register_given", "setup"]
+__all__ = [
+    "add_register_option",
+    "argument_parser",
+    "check_inputs",
+    "load_config",
+    "register_given",
+    "setup",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -80,17 +89,40 @@ def load_config(config_file: str, opts: list[str]) -> CfgNode:
 def _merge(merge: Any, what: Any, subject: str) -> None:
     try:
         merge(what)
-    except (AssertionError, KeyError, ValueError) as error:
-        reason = error.args[0] if error.args else "cannot be read"
+    except (AssertionError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
+        reason = str(error.args[0] if len(error.args) == 1 else error) or "cannot be read"
         raise InputError(subject, f"{reason}; the keys stand in selfsam_d2/config.py") from error
+
+
+def check_inputs(args: argparse.Namespace) -> None:
+    """All checks of config, datasets and images for a command line, without a log.
+
+    Raises:
+        InputError: something cannot be used.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    register_given(args.register, cfg)
+    check_config(cfg)
+    check_evaluation(cfg)
+    if not args.eval_only:
+        check_training(cfg)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """Register the datasets of the command line, freeze the config, start the log."""
     cfg = load_config(args.config_file, args.opts)
     register_given(args.register, cfg)
+    check_config(cfg)
     cfg.freeze()
-    default_setup(cfg, args)
+    try:
+        default_setup(cfg, args)
+    except OSError as error:
+        raise InputError(
+            cfg.OUTPUT_DIR, f"cannot be written ({error.strerror}); choose another OUTPUT_DIR"
+        ) from error
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="selfsam_d2")
-    logger.info("Device: %s", cfg.MODEL.DEVICE)
+    idle = args.num_gpus > 1 and cfg.MODEL.DEVICE == "cpu"
+    logger.info(
+        "Device: %s%s", cfg.MODEL.DEVICE, "; one process, --num-gpus counts GPUs" if idle else ""
+    )
     return cfg

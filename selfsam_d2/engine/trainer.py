@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.data import (
-    DatasetCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
-    get_detection_dataset_dicts,
 )
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
@@ -23,16 +20,15 @@ from detectron2.utils import comm
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from selfsam_d2.data.images import check_images
 from selfsam_d2.data.label_store import LabelStore
-from selfsam_d2.data.mapper import ImageDatasetMapper, PointPromptDatasetMapper
+from selfsam_d2.data.mapper import ImageDatasetMapper, PointPromptDatasetMapper, share_outside
 from selfsam_d2.data.schedule import CropSchedule, PositionSampler
 from selfsam_d2.engine.best_model_hook import BestModelHook
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.checks import check_config, check_evaluation, check_training, load_records
 from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
 from selfsam_d2.engine.solver import build_optimizer, cosine_factor
-from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.coco import NucleiCOCOEvaluator
 from selfsam_d2.evaluation.nuclei_evaluator import NucleiEvaluator
 
@@ -40,36 +36,17 @@ __all__ = ["SelfSAMTrainer", "build_schedule", "training_steps"]
 
 logger = logging.getLogger(__name__)
 
-REFRESH_MODES = ("step", "epoch")
 BEST_METRIC = "nuclei/AJI"
-
-
-def load_records(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Dataset dicts of registered datasets, images without nuclei among them.
-
-    Raises:
-        InputError: no name is given, a name is unknown, or a dataset cannot be read.
-    """
-    if not names:
-        raise InputError("DATASETS", "no dataset is named; set DATASETS.TRAIN or DATASETS.TEST")
-    for name in names:
-        if name not in DatasetCatalog:
-            raise InputError(
-                f"dataset {name!r}",
-                f"unknown; register it with --register {name} JSON IMAGE_ROOT",
-            )
-    return get_detection_dataset_dicts(list(names), filter_empty=False)
 
 
 def build_schedule(cfg: Any) -> CropSchedule:
     """The crops of a training run, from the datasets of a config.
 
     Raises:
-        InputError: a dataset cannot be read, or holds no image.
+        InputError: a dataset or an image cannot be used.
     """
-    records = load_records(cfg.DATASETS.TRAIN)
     return CropSchedule(
-        records,
+        check_training(cfg),
         crop=cfg.INPUT.NUCLEI.CROP,
         seed=max(cfg.SEED, 0),
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
@@ -100,15 +77,11 @@ class SelfSAMTrainer(DefaultTrainer):
         # DefaultTrainer's own constructor fixes the data loader, the checkpointer and the
         # device_ids of DDP, which must be None on a CPU.
         TrainerBase.__init__(self)
-        if cfg.SELF_REFINE.REFRESH not in REFRESH_MODES:
-            raise InputError(
-                f"SELF_REFINE.REFRESH {cfg.SELF_REFINE.REFRESH!r}",
-                f"unknown; expected one of {', '.join(REFRESH_MODES)}",
-            )
+        check_config(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.schedule = build_schedule(cfg)
-        check_images(record["file_name"] for record in self.schedule.records)
+        check_evaluation(cfg)
         self.max_iter, self.epochs = training_steps(cfg, self.schedule)
         self.start_iter = 0
         self.store = None
@@ -132,6 +105,9 @@ class SelfSAMTrainer(DefaultTrainer):
         self.scheduler = self._build_scheduler(optimizer)
         self.checkpointer = SelfSAMCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.register_hooks(self.build_hooks())
+        self._log_plan()
+
+    def _log_plan(self) -> None:
         logger.info(
             "%d images, %d crops per epoch, %d steps, %d epochs",
             len(self.schedule.records),
@@ -139,6 +115,16 @@ class SelfSAMTrainer(DefaultTrainer):
             self.max_iter,
             self.epochs,
         )
+        nuclei = self.cfg.INPUT.NUCLEI
+        if nuclei.SHIFT > 0:
+            share = share_outside(self.schedule.records, self.mapper.points)
+            outside = "an unknown share (no masks)" if share is None else f"{share:.1%}"
+            logger.info(
+                "points shifted by up to %g px (%s): %s lie outside their nucleus",
+                nuclei.SHIFT,
+                nuclei.SHIFT_LAW,
+                outside,
+            )
 
     def resume_or_load(self, resume: bool = True) -> None:
         """As DefaultTrainer; the data go on where the checkpoint stopped."""
@@ -161,8 +147,11 @@ class SelfSAMTrainer(DefaultTrainer):
         for hook in built:
             if isinstance(hook, hooks.PeriodicCheckpointer):
                 hook.max_to_keep = self.cfg.SOLVER.CHECKPOINTS_KEPT or None
-        if comm.is_main_process() and self.cfg.TEST.EVAL_PERIOD > 0:
-            best = BestModelHook(self.cfg.TEST.EVAL_PERIOD, self.checkpointer, BEST_METRIC)
+        tests = self.cfg.DATASETS.TEST
+        if comm.is_main_process() and tests:
+            # With several datasets Detectron2 puts the name before the metric.
+            metric = BEST_METRIC if len(tests) == 1 else f"{tests[0]}/{BEST_METRIC}"
+            best = BestModelHook(self.cfg.TEST.EVAL_PERIOD, self.checkpointer, metric)
             built.insert(_index_of(built, hooks.EvalHook) + 1, best)
         return built
 
@@ -197,7 +186,13 @@ class SelfSAMTrainer(DefaultTrainer):
             folder /= dataset_name
         evaluators: list[DatasetEvaluator] = [NucleiEvaluator(dataset_name, output_dir=folder)]
         if cfg.TEST.COCO_AP:
-            evaluators.append(NucleiCOCOEvaluator(dataset_name, output_dir=str(folder)))
+            evaluators.append(
+                NucleiCOCOEvaluator(
+                    dataset_name,
+                    output_dir=folder,
+                    max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
+                )
+            )
         return DatasetEvaluators(evaluators)
 
 

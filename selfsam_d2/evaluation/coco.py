@@ -13,7 +13,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Instances
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.instance_maps import annotation_to_rle
+from selfsam_d2.structures.annotation_masks import annotation_to_rle
 from selfsam_d2.structures.rle_masks import RLEMasks
 
 __all__ = ["MAX_DETECTIONS", "NucleiCOCOEvaluator"]
@@ -23,7 +23,7 @@ MAX_DETECTIONS = 3000
 
 
 class NucleiCOCOEvaluator(COCOEvaluator):
-    """Mask AP of detectron2's ``COCOEvaluator`` with up to 3,000 detections in an image.
+    """Mask AP of detectron2's ``COCOEvaluator`` with thousands of detections in an image.
 
     ``pred_masks`` in the form of :class:`RLEMasks` go to the COCO code as they are; dense ones are
     encoded by detectron2. Every category of the file counts as nucleus, as in training, and an
@@ -35,6 +35,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         dataset_name: a name in ``MetadataCatalog``, with ``json_file`` (of any ``evaluator_type``).
         output_dir: where the predictions are written; nowhere if None.
         distributed: whether to gather the images of all ranks on the main process.
+        max_detections: that count per image, those of the highest score.
 
     Raises:
         InputError: if an annotation has no usable mask.
@@ -45,13 +46,14 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         dataset_name: str,
         output_dir: str | Path | None = None,
         distributed: bool = True,
+        max_detections: int = MAX_DETECTIONS,
     ) -> None:
         super().__init__(
             dataset_name,
             tasks=("segm",),
             distributed=distributed,
             output_dir=None if output_dir is None else str(output_dir),
-            max_dets_per_image=MAX_DETECTIONS,
+            max_dets_per_image=max_detections,
             use_fast_impl=False,
         )
         mapping = self._metadata.get("thing_dataset_id_to_contiguous_id", {0: 0})

@@ -16,9 +16,10 @@ from detectron2.utils import comm
 from numpy.typing import NDArray
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.instance_maps import IGNORED, annotations_to_map, instances_to_map
+from selfsam_d2.evaluation.instance_maps import annotations_to_map, instances_to_map
 from selfsam_d2.evaluation.metrics import nuclei_metrics
 from selfsam_d2.evaluation.summary import format_table, summarise, write_json
+from selfsam_d2.structures.labels import IGNORE
 
 __all__ = ["RESULTS_FILE", "NucleiEvaluator"]
 
@@ -88,7 +89,7 @@ class NucleiEvaluator(DatasetEvaluator):
                     f"the prediction is {pred.shape[0]} x {pred.shape[1]} (height x width), but "
                     f"the dataset says {true.shape[0]} x {true.shape[1]}; make them agree",
                 )
-            ignored = true == IGNORED
+            ignored = true == IGNORE
             true[ignored] = 0
             scores = nuclei_metrics(true, np.where(ignored, 0, pred))
             self._scores[self._names[image_id]] = scores

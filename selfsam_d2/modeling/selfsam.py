@@ -7,6 +7,7 @@ Shapes:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from selfsam_d2.modeling.resize import resize_maps
 from selfsam_d2.pseudo_labels.instance_label import InstanceLabel
 from selfsam_d2.pseudo_labels.maker import PseudoLabelMaker
 from selfsam_d2.pseudo_labels.prompt_label import PromptLabel
+from selfsam_d2.pseudo_labels.statistics import label_statistics
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.points import generator_seed
 
@@ -189,28 +191,26 @@ class SelfSAM(nn.Module):
             (B, 3, h, w): B in [0, 1], then the HV map in x and y.
         """
         embedding = self.backbone(self.preprocess(images.to(self.device)))[EMBEDDING]
-        head = resize_maps(self.nuclei_head(embedding), images.shape[-2:])
+        return self.predict_embedding(embedding, images.shape[-2:])
+
+    def predict_embedding(self, embedding: Tensor, size: Sequence[int]) -> Tensor:
+        """As :meth:`predict_windows`, from z_adapt (B, 256, S/16, S/16): (B, 3, *size)."""
+        head = resize_maps(self.nuclei_head(embedding), size)
         return torch.cat([head[:, :1].sigmoid(), head[:, 1:]], dim=1)
 
-    def prompt_logits(self, embedding: Tensor, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    def prompt_logits(self, embedding: Tensor, tokens: Tensor, size: Sequence[int]) -> Tensor:
         """Mask logits of each point, resized to the crop: (K, *size)."""
         return resize_maps(self.prompter(embedding, tokens)[None], size)[0]
 
-    def make_targets(
-        self, sample: dict[str, Any], base: Tensor, adapted_logits: Tensor, tokens: Tensor
-    ) -> Tensor:
-        """m_u (K, c, c) of one crop, from z_base (1, 256, h, w) and the logits of m_adapt."""
-        image = sample["image"].to(self.device)
-        points = sample["points"].to(self.device)
-        context = sample["context_points"].to(self.device)
-        with torch.no_grad():
-            base_masks = self.prompt_logits(base, tokens, image.shape[-2:]).sigmoid()
-        return self.label_maker.targets(
-            base_masks,
-            adapted_logits.sigmoid(),
-            self.alpha,
-            self.label_maker.limits(image, points, context),
+    def blend(self, sample: dict[str, Any], base_masks: Tensor, adapted_logits: Tensor) -> Tensor:
+        """m_u (K, c, c) of one crop, from m_base and the logits of m_adapt (K, c, c)."""
+        limits = self.label_maker.limits(
+            sample["image"].to(self.device),
+            sample["points"].to(self.device),
+            sample["context_points"].to(self.device),
         )
+        adapted = adapted_logits.detach().sigmoid()
+        return self.label_maker.targets(base_masks, adapted, self.alpha, limits)
 
     def make_instance_label(self, label: PromptLabel, foreground: Tensor) -> InstanceLabel:
         """S_I (c, c) of one crop, from S_P and B (c, c)."""
@@ -235,14 +235,16 @@ class SelfSAM(nn.Module):
         features: Tensor,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         tokens = self.encode_prompts(sample)
-        logits = self.prompt_logits(adapted, tokens, (head.shape[-2], head.shape[-1]))
+        logits = self.prompt_logits(adapted, tokens, head.shape[-2:])
         foreground = head[0].sigmoid().detach()
         recovered = torch.zeros_like(foreground, dtype=torch.bool)
         if base is None:
             prompt_labels = sample["prompt_label"].to(self.device)
             instance_labels = sample["instance_label"].to(self.device)
         else:
-            label = self.label_maker.prompt_label(self.make_targets(sample, base, logits, tokens))
+            with torch.no_grad():
+                base_masks = self.prompt_logits(base, tokens, foreground.shape).sigmoid()
+            label = self.label_maker.prompt_label(self.blend(sample, base_masks, logits))
             instance = self.make_instance_label(label, foreground)
             prompt_labels, instance_labels = label.labels, instance.labels
             recovered = instance.recovered
@@ -257,13 +259,9 @@ class SelfSAM(nn.Module):
             ),
             "loss_contrast": self._contrast(sample, features, foreground, prompt_labels),
         }
-        kept = ~outside
-        return losses, {
-            "prompt_ignored": _share(prompt_labels == IGNORE, kept),
-            "instance_ignored": _share(instance_labels == IGNORE, kept),
-            "recovered": _share(recovered, kept),
-            "empty_prompts": _empty_share(prompt_labels, len(sample["points"])),
-        }
+        return losses, label_statistics(
+            prompt_labels, instance_labels, recovered, ~outside, len(sample["points"])
+        )
 
     def _contrast(
         self, sample: dict[str, Any], features: Tensor, foreground: Tensor, prompt_labels: Tensor
@@ -282,18 +280,6 @@ class SelfSAM(nn.Module):
             self.contrast_head.prototype,
             temperature=self.contrast_head.temperature,
         )
-
-
-def _share(mask: Tensor, within: Tensor) -> float:
-    total = int(within.sum())
-    return float((mask & within).sum()) / total if total else 0.0
-
-
-def _empty_share(labels: Tensor, count: int) -> float:
-    if not count:
-        return 0.0
-    present = torch.isin(torch.arange(1, count + 1, device=labels.device), labels)
-    return 1 - float(present.float().mean())
 
 
 def _means(dicts: tuple[dict[str, float], ...]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selfsam_d2.errors import InputError
 
-__all__ = ["predict_by_windows", "window_grid"]
+__all__ = ["BLENDS", "keep_centres", "mirror_to_window", "predict_by_windows", "window_grid"]
 
 BLENDS = ("centre", "blend")
 
@@ -101,14 +101,14 @@ def predict_by_windows(
         raise ValueError(f"Expected argument `image` to be (C, H, W), but got {image.shape}.")
     height, width = image.shape[1:]
     grid = window_grid(height, width, window, overlap)
-    padded, (top, left) = _mirror_to_window(image, window)
+    padded, (top, left) = mirror_to_window(image, window)
     predictions = _predictions(padded, predict, grid, window, batch_size)
-    join = _keep_centres if blend == "centre" else _weighted_mean
+    join = keep_centres if blend == "centre" else _weighted_mean
     joined = join(predictions, grid, (padded.shape[1], padded.shape[2]), window)
     return joined[:, top : top + height, left : left + width]
 
 
-def _mirror_to_window(image: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
+def mirror_to_window(image: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
     """Mirror the sides that are shorter than the window; also the offset of the image in it."""
     offsets = []
     for axis in (1, 2):
@@ -148,7 +148,7 @@ def _predictions(
         yield from output
 
 
-def _keep_centres(
+def keep_centres(
     predictions: Iterator[Tensor],
     grid: list[tuple[int, int]],
     size: tuple[int, int],

@@ -8,15 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsam_d2.modeling.backbone import EMBEDDING
-from selfsam_d2.modeling.resize import resize_maps
+from selfsam_d2.modeling.crop_labels import label_crop
 from selfsam_d2.modeling.selfsam import SelfSAM
-from selfsam_d2.modeling.sliding_window import window_grid
+from selfsam_d2.modeling.sliding_window import keep_centres, mirror_to_window, window_grid
+from selfsam_d2.pseudo_labels.statistics import label_statistics
 from selfsam_d2.structures.labels import IGNORE
 
 __all__ = ["label_image"]
-
-MAP_NAMES = ("raw_ids", "prompt_label", "instance_label")
 
 
 @torch.no_grad()
@@ -32,7 +30,8 @@ def label_image(
     """Labels of a whole image with the model as it is.
 
     Each pixel takes its label from the window whose centre is nearest, so that nuclei are seen
-    whole wherever they are smaller than half the overlap.
+    whole wherever they are smaller than half the overlap. An image smaller than the window is
+    mirrored beyond its borders.
 
     Args:
         model: with its ``alpha`` set.
@@ -48,88 +47,46 @@ def label_image(
         prompts.
     """
     height, width = image.shape[1:]
-    shape = (height, width)
-    maps = {name: np.zeros(shape, np.int32) for name in MAP_NAMES}
-    recovered = np.zeros(shape, bool)
-    nearest = np.full(shape, np.inf)
-    for top, left in window_grid(height, width, window, overlap):
-        rows = slice(top, min(top + window, height))
-        columns = slice(left, min(left + window, width))
-        labels = _label_window(
-            model, image[:, rows, columns], points, (left, top), image_id, window
-        )
-        size = (rows.stop - top, columns.stop - left)
-        distance = _distance_to_centre(size, window)
-        closer = distance < nearest[rows, columns]
-        nearest[rows, columns][closer] = distance[closer]
-        for name in maps:
-            maps[name][rows, columns][closer] = labels[name][closer]
-        recovered[rows, columns][closer] = labels["recovered"][closer]
-    present = np.isin(np.arange(1, len(points) + 1), maps["prompt_label"])
-    return maps, {
-        "prompt_ignored": float((maps["prompt_label"] == IGNORE).mean()),
-        "instance_ignored": float((maps["instance_label"] == IGNORE).mean()),
-        "recovered": float(recovered.mean()),
-        "empty_prompts": 1 - float(present.mean()) if len(points) else 0.0,
-    }
+    padded, (top, left) = mirror_to_window(image, window)
+    moved = points + points.new_tensor([left, top])
+    size = (padded.shape[1], padded.shape[2])
+    grid = window_grid(*size, window, overlap)
+    windows = (_label_window(model, padded, moved, corner, image_id, window) for corner in grid)
+    joined = keep_centres(windows, grid, size, window)
+    joined = joined[:, top : top + height, left : left + width]
+    raw_ids, prompt_label, instance_label, recovered = joined
+    statistics = label_statistics(
+        prompt_label,
+        instance_label,
+        recovered.bool(),
+        torch.ones_like(recovered, dtype=torch.bool),
+        len(points),
+    )
+    maps = {"raw_ids": raw_ids, "prompt_label": prompt_label, "instance_label": instance_label}
+    return {name: each.numpy() for name, each in maps.items()}, statistics
 
 
 def _label_window(
     model: SelfSAM,
-    crop: Tensor,
+    image: Tensor,
     points: Tensor,
     corner: tuple[int, int],
     image_id: int | str,
     window: int,
-) -> dict[str, np.ndarray]:
-    height, width = crop.shape[1:]
-    padded = crop.new_zeros((3, window, window))
-    padded[:, :height, :width] = crop
-    context = points - points.new_tensor(corner)
-    inside = ((context >= 0) & (context < context.new_tensor([width, height]))).all(dim=1)
+) -> Tensor:
+    """(4, w, w) int32: R, S_P and S_I with ids of the image, and what is recovered."""
+    top, left = corner
+    context = points - points.new_tensor([left, top])
+    inside = ((context >= 0) & (context < window)).all(dim=1)
     sample: dict[str, Any] = {
-        "image": padded,
+        "image": image[:, top : top + window, left : left + window],
         "points": context[inside],
         "context_points": context,
         "image_id": image_id,
     }
-    ids = torch.cat([torch.zeros(1, dtype=torch.long), inside.nonzero()[:, 0] + 1])
-    prompt_label, instance = label_crop(model, sample)
-    return {
-        "raw_ids": _to_image_ids(prompt_label.raw_ids, ids)[:height, :width],
-        "prompt_label": _to_image_ids(prompt_label.labels, ids)[:height, :width],
-        "instance_label": _to_image_ids(instance.labels, ids)[:height, :width],
-        "recovered": instance.recovered.cpu().numpy()[:height, :width],
-    }
-
-
-def label_crop(model: SelfSAM, sample: dict[str, Any]) -> tuple[Any, Any]:
-    """(PromptLabel, InstanceLabel) of one crop with the model as it is.
-
-    Args:
-        model: with its ``alpha`` set.
-        sample: ``image``, ``points``, ``context_points``, ``image_id`` as in training.
-    """
-    base, adapted = model.backbone.forward_both(
-        model.preprocess(sample["image"][None].to(model.device))
-    )
-    size = sample["image"].shape[-2:]
-    tokens = model.encode_prompts(sample)
-    logits = model.prompt_logits(adapted[EMBEDDING], tokens, size)
-    prompt_label = model.label_maker.prompt_label(
-        model.make_targets(sample, base[EMBEDDING], logits, tokens)
-    )
-    foreground = resize_maps(model.nuclei_head(adapted[EMBEDDING]), size)[0, 0].sigmoid()
-    return prompt_label, model.make_instance_label(prompt_label, foreground)
-
-
-def _to_image_ids(labels: Tensor, ids: Tensor) -> np.ndarray:
-    labels = labels.cpu()
-    renumbered = ids[labels.clamp(min=0)].masked_fill(labels == IGNORE, IGNORE)
-    return renumbered.to(torch.int32).numpy()
-
-
-def _distance_to_centre(size: tuple[int, int], window: int) -> np.ndarray:
-    rows = np.abs(np.arange(size[0]) + 0.5 - window / 2)
-    columns = np.abs(np.arange(size[1]) + 0.5 - window / 2)
-    return np.maximum(rows[:, None], columns[None, :])
+    # Ids of the window -> ids of the image; the last entry serves the index -1.
+    ids = torch.tensor([0, *(inside.nonzero()[:, 0] + 1).tolist(), IGNORE], dtype=torch.int32)
+    labels = label_crop(model, sample)
+    maps = (labels.prompt.raw_ids, labels.prompt.labels, labels.instance.labels)
+    recovered = labels.instance.recovered.to(torch.int32).cpu()
+    return torch.stack([*(ids[each.cpu()] for each in maps), recovered])

@@ -56,10 +56,11 @@ def domain_limits(
         return None
     allowed = torch.ones((len(points), *size), dtype=torch.bool, device=points.device)
     if voronoi and len(points):
-        owner, _ = voronoi_cells(points, context, size)
+        owner = voronoi_cells(points, context, size)
         allowed &= owner == torch.arange(len(points), device=points.device)[:, None, None]
-    if max_radius and len(context) > 1:
-        allowed &= _within(points, size, max_radius * float(nearest_distances(context).median()))
+    spacing = nearest_distances(context)
+    if max_radius and len(spacing) and bool(spacing.isfinite().all()):
+        allowed &= _within(points, size, max_radius * float(spacing.median()))
     if stain_mask is not None:
         allowed &= stain_mask
     return allowed

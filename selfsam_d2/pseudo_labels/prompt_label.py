@@ -15,6 +15,8 @@ from selfsam_d2.structures.labels import IGNORE
 
 __all__ = ["PromptLabel", "make_prompt_label", "prompt_entropy"]
 
+ENTROPY_REDUCTIONS = ("sum", "max")
+
 
 @dataclass(frozen=True)
 class PromptLabel:
@@ -52,9 +54,10 @@ def prompt_entropy(targets: Tensor, reduction: str = "sum") -> Tensor:
     Raises:
         ValueError: unknown reduction.
     """
-    if reduction not in ("sum", "max"):
+    if reduction not in ENTROPY_REDUCTIONS:
         raise ValueError(
-            f"Expected argument `reduction` to be 'sum' or 'max', but got {reduction!r}."
+            f"Expected argument `reduction` to be one of {ENTROPY_REDUCTIONS}, "
+            f"but got {reduction!r}."
         )
     terms = -torch.xlogy(targets, targets)
     if reduction == "sum" or not len(targets):

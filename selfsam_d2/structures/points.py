@@ -68,7 +68,7 @@ def shift_points(
         size: (height, width) of the image; results are clipped to it.
         law: ``radius`` as above; ``disk``: uniform in the disk, :math:`\rho = s\sqrt{u}`;
             ``square``: uniform in [-s, s]^2; ``inside``: as ``radius``, drawn again until
-            ``contains`` is true.
+            ``contains`` is true (a point with no such position near it stays where it is).
         contains: for ``inside``: (index, x, y) -> whether the nucleus covers that position.
 
     Returns:
@@ -109,38 +109,38 @@ def _draw_offset(rng: np.random.Generator, distance: float, law: str) -> np.ndar
 
 
 def nearest_others(points: Tensor, context: Tensor, count: int) -> Tensor:
-    """The nearest other points of each point.
+    """The nearest other points of each point; points at one position count once.
 
     Args:
-        points: (K, 2) xy, each of them also in ``context`` (once).
-        context: (N, 2) xy.
+        points: (K, 2) xy, each of them also in ``context``.
+        context: (N, 2) xy, of which M positions are distinct.
         count: how many.
 
     Returns:
-        (K, min(count, N - 1)) long, indices into ``context``, nearest first.
+        (K, min(count, M - 1)) long, indices into ``context``, nearest first.
     """
-    count = min(count, len(context) - 1)
+    positions, first = np.unique(context.double().cpu().numpy(), axis=0, return_index=True)
+    count = min(count, len(positions) - 1)
     if count <= 0 or not len(points):
         return torch.zeros((len(points), max(count, 0)), dtype=torch.long)
-    tree = cKDTree(context.double().cpu().numpy())
-    _, order = tree.query(points.double().cpu().numpy(), k=count + 1)
-    return torch.from_numpy(np.asarray(order)[:, 1:].astype(np.int64))
+    _, order = cKDTree(positions).query(points.double().cpu().numpy(), k=count + 1)
+    return torch.from_numpy(first[np.asarray(order)[:, 1:]].astype(np.int64))
 
 
 def nearest_distances(context: Tensor) -> Tensor:
-    """n: distance of each point to the nearest other one.
+    """n: distance of each point to the nearest other one; points at one position count once.
 
     Args:
         context: (N, 2) xy, px.
 
     Returns:
-        (N,) float32, px; infinite for a point that is alone.
+        (N,) float32, px, above 0; infinite for a point that is alone.
     """
-    if len(context) < 2:
+    positions, own = np.unique(context.double().cpu().numpy(), axis=0, return_inverse=True)
+    if len(positions) < 2:
         return torch.full((len(context),), float("inf"))
-    positions = context.double().cpu().numpy()
     distances, _ = cKDTree(positions).query(positions, k=2)
-    return torch.from_numpy(distances[:, 1].astype(np.float32))
+    return torch.from_numpy(distances[own.reshape(-1), 1].astype(np.float32))
 
 
 def spacing_boxes(
@@ -150,8 +150,8 @@ def spacing_boxes(
 
     .. math:: r_k = c \cdot \min(n_k, \mathrm{median}_i\, n_i)
 
-    with :math:`n_k` the distance to the nearest other point, in or out of the crop. Not in the
-    paper; see the design notes on weak base models.
+    with :math:`n_k` the distance to the nearest other point, in or out of the crop, and the lower
+    of the two middle values as the median of an even number. Not in the paper.
 
     Args:
         points: (K, 2) xy, px, each of them also in ``context``.
@@ -162,10 +162,10 @@ def spacing_boxes(
     Returns:
         (K, 4) x0, y0, x1, y1, px.
     """
-    if len(context) < 2:
+    spacing = nearest_distances(context)
+    if not bool(spacing.isfinite().all()) or not len(spacing):
         radius = torch.full((len(points),), default_radius)
     else:
-        spacing = nearest_distances(context)
         tree = cKDTree(context.double().cpu().numpy())
         _, own = tree.query(points.double().cpu().numpy().reshape(-1, 2))
         own = torch.as_tensor(np.asarray(own), dtype=torch.long)
@@ -174,7 +174,7 @@ def spacing_boxes(
     return torch.cat([points - radius, points + radius], dim=1)
 
 
-def voronoi_cells(points: Tensor, context: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def voronoi_cells(points: Tensor, context: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest point of each pixel centre, among all points of the transformed image.
 
     Args:
@@ -183,25 +183,23 @@ def voronoi_cells(points: Tensor, context: Tensor, size: tuple[int, int]) -> tup
         size: (height, width) of the map.
 
     Returns:
-        ``(owner, distance)``: (H, W) long, index into ``points`` (ties to the lower index), -1
-        where a point outside the map is nearer; (H, W) float, px, to the nearest of ``points``
-        (infinite where there is none).
+        (H, W) long, index into ``points`` (ties to the lower index), -1 where a point outside the
+        map is nearer.
     """
     height, width = size
     device = points.device
     rows = torch.arange(height, device=device, dtype=torch.float64) + 0.5
     columns = torch.arange(width, device=device, dtype=torch.float64) + 0.5
     if not len(points):
-        owner = torch.full(size, -1, dtype=torch.long, device=device)
-        return owner, torch.full(size, float("inf"), device=device)
+        return torch.full(size, -1, dtype=torch.long, device=device)
     squared = _squared_distances(points, rows, columns)
-    nearest, owner = squared.min(dim=0)
+    nearest = squared.amin(dim=0)
     owner = (squared == nearest).int().argmax(dim=0)
     outer = _outer_points(points, context, size, reach=nearest.max().sqrt())
     if len(outer):
         beaten = _squared_distances(outer, rows, columns).amin(dim=0) < nearest
         owner = owner.masked_fill(beaten, -1)
-    return owner, nearest.sqrt().to(points.dtype)
+    return owner
 
 
 def _squared_distances(points: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

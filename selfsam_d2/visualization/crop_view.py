@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfsam_d2.modeling.backbone import EMBEDDING
+from selfsam_d2.modeling.crop_labels import label_crop
 from selfsam_d2.modeling.postprocess import separate_nuclei
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.structures.labels import IGNORE
@@ -54,7 +53,6 @@ class CropView:
     instance_map: NDArray[np.int32]
 
 
-@torch.no_grad()
 def view_crop(model: SelfSAM, sample: dict[str, Any], name: str) -> CropView:
     """Run the model on one training crop as a training step does, and keep what it makes.
 
@@ -63,30 +61,19 @@ def view_crop(model: SelfSAM, sample: dict[str, Any], name: str) -> CropView:
         sample: what :class:`~selfsam_d2.data.mapper.PointPromptDatasetMapper` returns.
         name: of the image.
     """
-    was_training = model.training
-    model.eval()
-    image = sample["image"].to(model.device)
-    size = (image.shape[1], image.shape[2])
-    base, adapted = model.backbone.forward_both(model.preprocess(image[None]))
-    tokens = model.encode_prompts(sample)
-    base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
-    logits = model.prompt_logits(adapted[EMBEDDING], tokens, size)
-    targets = model.make_targets(sample, base[EMBEDDING], logits, tokens)
-    maps = model.predict_windows(image[None])[0]
-    prompt_label = model.label_maker.prompt_label(targets)
-    instance_label = model.make_instance_label(prompt_label, maps[0])
-    model.train(was_training)
+    labels = label_crop(model, sample)
+    size = (sample["image"].shape[1], sample["image"].shape[2])
     outside = sample["outside"].to(model.device)
-    prediction = maps.cpu().numpy()
+    prediction = labels.prediction.cpu().numpy()
     return CropView(
         name=name,
         alpha=model.alpha,
         image=np.ascontiguousarray(sample["image"].permute(1, 2, 0).numpy()),
         points=sample["points"].numpy(),
-        base=_max_over_nuclei(base_masks, size),
-        adapted=_max_over_nuclei(logits.sigmoid(), size),
-        prompt_label=prompt_label.labels.masked_fill(outside, IGNORE).cpu().numpy(),
-        instance_label=instance_label.labels.masked_fill(outside, IGNORE).cpu().numpy(),
+        base=_max_over_nuclei(labels.base, size),
+        adapted=_max_over_nuclei(labels.adapted, size),
+        prompt_label=labels.prompt.labels.masked_fill(outside, IGNORE).cpu().numpy(),
+        instance_label=labels.instance.labels.masked_fill(outside, IGNORE).cpu().numpy(),
         outside=sample["outside"].numpy(),
         foreground=prediction[0],
         instance_map=separate_nuclei(

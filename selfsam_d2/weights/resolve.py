@@ -18,7 +18,6 @@ from selfsam_d2.weights.download import DownloadError, download
 from selfsam_d2.weights.fetch import fetch
 
 __all__ = [
-    "check_architecture",
     "first_differences",
     "read_checkpoint",
     "read_state_dict",
@@ -148,25 +147,3 @@ def first_differences(
             differences.append(f"{key} has shape {found}, expected {wanted}")
     differences += [f"{key} is not expected" for key in file_state if key not in model_state]
     return differences[:limit]
-
-
-def check_architecture(
-    model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor], path: Path
-) -> None:
-    """Refuse weights of another architecture.
-
-    Args:
-        model_state: state dict of the model, or the part of it that the file must fill.
-        file_state: state dict of the file, keys as the model has them.
-        path: the file, for the message.
-
-    Raises:
-        InputError: keys or shapes differ; the message names the first that do.
-    """
-    differences = first_differences(model_state, file_state)
-    if differences:
-        raise InputError(
-            path,
-            f"is of another architecture than the model ({'; '.join(differences)}); "
-            "choose weights that fit MODEL.BACKBONE",
-        )

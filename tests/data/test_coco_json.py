@@ -14,7 +14,6 @@ from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 
 from selfsam_d2.data.coco_json import (
-    annotation_from_mask,
     coco_from_instance_maps,
     load_coco_json,
     write_coco_json,
@@ -51,19 +50,6 @@ def test_masks_agree_with_pycocotools_on_the_whole_image(instance_map):
         assert annotation["area"] == mask.sum()
         assert annotation["point"] == nucleus_centre(mask).tolist()
         assert (annotation["iscrowd"], annotation["category_id"]) == (0, 1)
-
-
-def test_annotation_from_mask(instance_map):
-    mask = instance_map == 9
-    annotation = annotation_from_mask(mask, 7, 3, centre="box")
-    assert (annotation["id"], annotation["image_id"]) == (7, 3)
-    assert annotation["point"] == [13.5, 7.5]
-    assert annotation["bbox"] == [10.0, 3.0, 7.0, 9.0]
-    np.testing.assert_array_equal(mask_util.decode(annotation["segmentation"]), mask)
-    point_only = annotation_from_mask(mask, 7, 3, points_only=True)
-    assert set(point_only) == {"id", "image_id", "category_id", "point"}
-    with pytest.raises(ValueError, match="at least one nonzero"):
-        annotation_from_mask(np.zeros((3, 3)), 1, 1)
 
 
 def test_round_trip_to_the_same_maps(folder, instance_map, two_images):

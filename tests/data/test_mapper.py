@@ -6,7 +6,12 @@ import torch
 from PIL import Image
 
 from selfsam_d2.data.label_store import LabelStore
-from selfsam_d2.data.mapper import ImageDatasetMapper, PointPromptDatasetMapper, annotated_points
+from selfsam_d2.data.mapper import (
+    ImageDatasetMapper,
+    PointPromptDatasetMapper,
+    annotated_points,
+    share_outside,
+)
 from selfsam_d2.errors import InputError
 
 SIDE = 200
@@ -123,3 +128,19 @@ def test_evaluation_reads_the_whole_image_and_no_annotation(record):
     assert "annotations" not in sample
     pixels = np.array(Image.open(record["file_name"]))
     assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), pixels)
+
+
+def test_the_share_of_points_outside_their_nucleus(record):
+    def square(x, y):
+        return [[x - 2, y - 2, x + 2, y - 2, x + 2, y + 2, x - 2, y + 2]]
+
+    centres = [(20.5, 20.5), (60.5, 60.5), (100.5, 100.5), (140.5, 140.5)]
+    annotations = [
+        {"id": i + 1, "point": list(centre), "segmentation": square(*centre)}
+        for i, centre in enumerate(centres)
+    ]
+    masked = {**record, "annotations": annotations}
+    moved = np.array(centres) + [[0, 0], [1, 1], [9, 0], [0, -9]]
+    assert share_outside([masked], lambda _: moved) == 0.5
+    assert share_outside([masked, record], lambda _: moved) is None
+    assert share_outside([{**record, "annotations": []}], lambda _: moved[:0]) is None

@@ -98,30 +98,28 @@ def test_a_run_leaves_its_log_metrics_and_best_model(small_config, read_log, tmp
     )
     assert "nuclei/AJI" in last
     metrics = json.loads((folder / "inference" / "nuclei_metrics.json").read_text())
-    assert set(metrics) == {"mean", "images"}
-    assert metrics["mean"]["AJI"] * 100 == pytest.approx(last["nuclei/AJI"])
+    assert set(metrics) >= {"mean", "images"}
+    assert metrics["mean"]["AJI"] == pytest.approx(last["nuclei/AJI"])
 
 
-def test_on_made_crops_hard_negatives_exist_and_move_the_prototype(small_config):
-    """SAM's own weights: B starts high on tissue, so background above 0.7 is there to be drawn."""
-    trainer = SelfSAMTrainer(small_config("MODEL.CONTRAST.FOREGROUND_THRESHOLD", "0.5"))
-    trainer.resume_or_load(resume=False)
-    trainer.model.train()
-    found = []
-    for position in range(4):
-        losses = trainer.model([trainer.mapper(trainer.schedule[position])])
-        trainer.model.zero_grad()
-        losses["loss_contrast"].backward()
-        gradient = trainer.model.contrast_head.prototype.grad
-        found.append((losses["loss_contrast"].item(), gradient.abs().sum().item()))
-    assert max(found) > (0, 0)
-    assert all((loss > 0) == (gradient > 0) for loss, gradient in found)
+def test_the_head_may_learn_at_a_rate_of_its_own(small_config):
+    cfg = small_config("SOLVER.HEAD_LR_FACTOR", "0.25")
+    trainer = SelfSAMTrainer(cfg)
+    names = {id(each): name for name, each in trainer.model.named_parameters()}
+    rates = {
+        names[id(parameter)]: group["lr"]
+        for group in trainer._trainer.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for name, rate in rates.items():
+        factor = 0.25 if name.startswith(("nuclei_head.", "contrast_head.")) else 1
+        assert rate == pytest.approx(factor * cfg.SOLVER.BASE_LR)
+    assert len(set(rates.values())) == 2
 
 
 @pytest.mark.parametrize(
     ("keys", "named"),
     [
-        (("SELF_REFINE.REFRESH", "never"), "SELF_REFINE.REFRESH 'never'"),
         (("SOLVER.OPTIMIZER", "SGD"), "SOLVER.OPTIMIZER 'SGD'"),
         (("MODEL.SAM.ENCODER", "vit_x"), "MODEL.SAM.ENCODER 'vit_x'"),
     ],

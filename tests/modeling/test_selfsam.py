@@ -108,7 +108,7 @@ def test_alpha_decides_between_base_and_adapted(build_selfsam, make_crop):
     ]
     for alpha in (0.0, 0.25, 1.0):
         model.alpha = alpha
-        found = model.make_targets(crop, base["image_embedding"], masks[1], tokens)
+        found = model.blend(crop, masks[0].sigmoid(), masks[1])
         expected = alpha * masks[0].sigmoid() + (1 - alpha) * masks[1].sigmoid()
         assert torch.allclose(found, expected, atol=1e-6)
 

@@ -99,7 +99,7 @@ def test_voronoi_cells_agree_with_a_loop(positions):
     context = torch.tensor(positions, dtype=torch.float32).reshape(-1, 2) / 2
     inside = ((context >= 0) & (context < torch.tensor([16.0, 12.0]))).all(dim=1)
     own = context[inside]
-    owner, distance = voronoi_cells(own, context, (12, 16))
+    owner = voronoi_cells(own, context, (12, 16))
     for row in range(12):
         for column in range(16):
             centre = np.array([column + 0.5, row + 0.5])
@@ -109,8 +109,6 @@ def test_voronoi_cells_agree_with_a_loop(positions):
             if squared and min(squared) <= min(outer, default=np.inf):
                 expected = squared.index(min(squared))
             assert int(owner[row, column]) == expected
-            nearest = min(squared, default=np.inf) ** 0.5
-            assert float(distance[row, column]) == pytest.approx(nearest, rel=1e-6)
 
 
 def test_spacing_boxes_follow_the_equation():
@@ -131,3 +129,15 @@ def test_nearest_others_leave_out_the_point_itself():
     assert nearest_others(context[[2, 0]], context, 2).tolist() == [[3, 1], [1, 2]]
     assert nearest_others(context[:1], context[:1], 2).shape == (1, 0)
     assert nearest_others(context[:1], context, 9).shape == (1, 3)
+
+
+def test_points_at_one_position_count_once():
+    context = torch.tensor([[0.0, 0.0], [0.0, 0.0], [6.0, 0.0], [8.0, 0.0]])
+    assert nearest_distances(context).tolist() == [6, 6, 2, 2]
+    assert nearest_others(context[:2], context, 1).tolist() == [[2], [2]]
+    assert nearest_others(context[:2], context, 9).shape == (2, 2)
+    boxes = spacing_boxes(context[:2], context, scale=0.5)
+    assert boxes.tolist() == [[-1, -1, 1, 1]] * 2
+    twins = context[:2]
+    assert nearest_distances(twins).tolist() == [float("inf")] * 2
+    assert spacing_boxes(twins, twins, default_radius=3).tolist() == [[-3, -3, 3, 3]] * 2

@@ -7,7 +7,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 import selfsam_d2
-from selfsam_d2.modeling.window_labels import label_crop
+from selfsam_d2.modeling.crop_labels import label_crop
 from selfsam_d2.visualization.crop_view import view_crop
 
 SIDE = 64
@@ -48,13 +48,11 @@ def test_view_holds_what_a_training_step_makes(model):
     model.train()
     view = view_crop(model, sample, "crop")
     assert model.training
-    model.eval()
-    with torch.no_grad():
-        prompt_label, instance_label = label_crop(model, sample)
+    labels = label_crop(model, sample)
     outside = sample["outside"].numpy()
     for shown, made in (
-        (view.prompt_label, prompt_label.labels),
-        (view.instance_label, instance_label.labels),
+        (view.prompt_label, labels.prompt.labels),
+        (view.instance_label, labels.instance.labels),
     ):
         np.testing.assert_array_equal(shown[~outside], made.numpy()[~outside])
         assert (shown[outside] == -1).all()

@@ -1,0 +1,63 @@
+"""All that a model makes of one crop: masks, labels, prediction; as in a training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsam_d2.modeling.backbone import EMBEDDING
+from selfsam_d2.modeling.selfsam import SelfSAM
+from selfsam_d2.pseudo_labels.instance_label import InstanceLabel
+from selfsam_d2.pseudo_labels.prompt_label import PromptLabel
+
+__all__ = ["CropLabels", "label_crop"]
+
+
+@dataclass(frozen=True)
+class CropLabels:
+    """Shapes: c: side of the crop, K: points inside it.
+
+    Attributes:
+        base: (K, c, c) m_base in [0, 1].
+        adapted: (K, c, c) m_adapt in [0, 1].
+        prompt: S_P.
+        instance: S_I.
+        prediction: (3, c, c): B in [0, 1], then the HV map in x and y.
+    """
+
+    base: Tensor
+    adapted: Tensor
+    prompt: PromptLabel
+    instance: InstanceLabel
+    prediction: Tensor
+
+
+@torch.no_grad()
+def label_crop(model: SelfSAM, sample: dict[str, Any]) -> CropLabels:
+    """Label one crop with the model as it is.
+
+    Args:
+        model: with its ``alpha`` and ``consensus`` set; left in the mode it is in.
+        sample: ``image`` (3, c, c), ``points``, ``context_points``, ``image_id`` as in training.
+    """
+    was_training = model.training
+    model.eval()
+    image = sample["image"].to(model.device)
+    size = (image.shape[1], image.shape[2])
+    base, adapted = model.backbone.forward_both(model.preprocess(image[None]))
+    tokens = model.encode_prompts(sample)
+    logits = model.prompt_logits(adapted[EMBEDDING], tokens, size)
+    base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
+    prediction = model.predict_embedding(adapted[EMBEDDING], size)[0]
+    prompt = model.label_maker.prompt_label(model.blend(sample, base_masks, logits))
+    model.train(was_training)
+    return CropLabels(
+        base=base_masks,
+        adapted=logits.sigmoid(),
+        prompt=prompt,
+        instance=model.make_instance_label(prompt, prediction[0]),
+        prediction=prediction,
+    )

@@ -1,0 +1,87 @@
+"""Values of the config and datasets that cannot be used are named before anything starts."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from selfsam_d2.data.registration import register_nuclei_instances
+from selfsam_d2.engine.checks import (
+    CHOICES,
+    RANGES,
+    check_config,
+    check_evaluation,
+    check_training,
+    load_records,
+)
+from selfsam_d2.errors import InputError
+
+
+def test_the_shipped_values_pass(small_config):
+    check_config(small_config())
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_unknown_choices_are_named(small_config, key):
+    with pytest.raises(InputError, match=rf"{key} 'odd': unknown; expected one of .*, "):
+        check_config(small_config(key, "odd"))
+
+
+@pytest.mark.parametrize("key", RANGES)
+def test_values_out_of_range_are_named(small_config, key):
+    with pytest.raises(InputError, match=rf"{key} -1.*: expected a number from"):
+        check_config(small_config(key, "-1" if "ALPHA" not in key else "-1.0"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.SAM.INPUT_SIDE", "100"),
+        ("MODEL.SAM.INPUT_SIDE", "0"),
+        ("INFERENCE.OVERLAP", "64"),
+        ("PROMPT.NUM_NEGATIVES", "5"),
+        ("PROMPT.MASK_TOKEN", "4"),
+    ],
+)
+def test_more_values_that_cannot_be_used(small_config, key, value):
+    with pytest.raises(InputError, match=f"{key} {value}: expected"):
+        check_config(small_config(key, value))
+
+
+def test_a_run_needs_steps_or_epochs(small_config):
+    with pytest.raises(InputError, match=r"SOLVER\.EPOCHS 0"):
+        check_config(small_config("SOLVER.MAX_ITER", "0", "SOLVER.EPOCHS", "0"))
+
+
+def test_datasets_must_be_named_and_known():
+    with pytest.raises(InputError, match=r"set DATASETS\.TRAIN"):
+        load_records(())
+    with pytest.raises(InputError, match=r"'nowhere': unknown; register it with --register"):
+        load_records(("nowhere",))
+
+
+def test_an_image_may_be_trained_on_once(small_config, dataset):
+    cfg = small_config()
+    twice = f"{cfg.DATASETS.TRAIN[0]}_again"
+    register_nuclei_instances(twice, dataset["train"].json_file, dataset["train"].image_root)
+    assert len(check_training(cfg)) == 2
+    cfg.DATASETS.TRAIN = (*cfg.DATASETS.TRAIN, twice)
+    with pytest.raises(InputError, match=r"\.png: is in two of DATASETS\.TRAIN"):
+        check_training(cfg)
+
+
+def test_validation_needs_masks_and_whole_images(small_config, dataset, tmp_path):
+    cfg = small_config()
+    check_evaluation(cfg)
+    cfg.DATASETS.TEST = cfg.DATASETS.TRAIN
+    with pytest.raises(InputError, match="annotation without a mask"):
+        check_evaluation(cfg)
+    coco = json.loads(dataset["val"].json_file.read_text())
+    name = coco["images"][0]["file_name"]
+    content = (dataset["val"].image_root / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    assert Image.open(tmp_path / name).size == (128, 128)
+    register_nuclei_instances(f"cut_{tmp_path.name}", dataset["val"].json_file, tmp_path)
+    cfg.DATASETS.TEST = (f"cut_{tmp_path.name}",)
+    with pytest.raises(InputError, match=f"{name}: truncated"):
+        check_evaluation(cfg)

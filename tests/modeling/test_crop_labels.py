@@ -1,0 +1,76 @@
+"""What is shown and stored of a crop is what a training step learns from."""
+
+import numpy as np
+import pytest
+import torch
+
+import selfsam_d2.modeling.selfsam as module
+from selfsam_d2.modeling.crop_labels import label_crop
+from selfsam_d2.modeling.window_labels import label_image
+
+EASY = {"entropy_threshold": 100.0, "voronoi": True, "mask_threshold": 0.3}
+
+
+def test_labels_are_those_of_the_training_step(build_selfsam, make_crop, monkeypatch):
+    model = build_selfsam(labels=EASY).train()
+    model.alpha = 0.3
+    crop = make_crop(4)
+    seen = {}
+    for name in ("prompt_loss", "foreground_loss"):
+        original = getattr(module, name)
+
+        def spy(logits, labels, name=name, original=original, **options):
+            seen[name] = labels
+            return original(logits, labels, **options)
+
+        monkeypatch.setattr(module, name, spy)
+    model([crop])
+    labels = label_crop(model, crop)
+    assert model.training
+    assert torch.equal(seen["prompt_loss"], labels.prompt.labels)
+    assert torch.equal(seen["foreground_loss"], labels.instance.labels)
+    assert len(torch.unique(labels.prompt.labels)) > 2
+    assert torch.equal(labels.prediction, model.eval().predict_windows(crop["image"][None])[0])
+
+
+@pytest.mark.parametrize("side", [32, 20])
+def test_one_window_is_labelled_as_the_crop_with_ids_of_the_image(build_selfsam, make_crop, side):
+    model = build_selfsam(labels=EASY).eval()
+    image = make_crop(0)["image"][:, :side, :side]
+    points = torch.tensor([[-4.0, 3.0], [6.0, 6.0], [15.0, 16.0]])
+    maps, statistics = label_image(model, image, points, image_id=3, window=32, overlap=8)
+    assert {each.shape for each in maps.values()} == {(side, side)}
+    assert set(np.unique(maps["raw_ids"])) <= {0, 2, 3}
+    assert {2, 3} <= set(np.unique(maps["prompt_label"]))
+    assert statistics["empty_prompts"] == pytest.approx(1 / 3)
+    assert statistics["prompt_ignored"] == (maps["prompt_label"] == -1).mean()
+    if side == 32:
+        sample = {
+            "image": image,
+            "points": points[1:],
+            "context_points": points,
+            "image_id": 3,
+        }
+        expected = label_crop(model, sample).prompt.labels.numpy()
+        assert np.array_equal(maps["prompt_label"], np.where(expected > 0, expected + 1, expected))
+
+
+def test_windows_are_joined_at_the_nearest_centre(build_selfsam, make_crop):
+    model = build_selfsam(labels=EASY).eval()
+    image = torch.cat([make_crop(0, seed)["image"] for seed in (1, 2)], dim=2)[:, :, :56]
+    points = torch.tensor([[5.0, 9.0], [27.0, 20.0], [50.0, 12.0]])
+    maps, _ = label_image(model, image, points, image_id=3, window=32, overlap=8)
+    for left, part in ((0, slice(0, 28)), (24, slice(28, 56))):
+        moved = points - torch.tensor([left, 0.0])
+        inside = ((moved >= 0) & (moved < 32)).all(dim=1)
+        sample = {
+            "image": image[:, :, left : left + 32],
+            "points": moved[inside],
+            "context_points": moved,
+            "image_id": 3,
+        }
+        raw = label_crop(model, sample).prompt.raw_ids
+        ids = torch.tensor([0, *(inside.nonzero()[:, 0] + 1).tolist()])[raw].numpy()
+        expected = ids[:, part.start - left : part.stop - left]
+        assert np.array_equal(maps["raw_ids"][:, part], expected)
+    assert len(np.unique(maps["raw_ids"])) == 4

@@ -1,0 +1,29 @@
+"""Shares of ignored and recovered pixels and of empty prompts."""
+
+import torch
+
+from selfsam_d2.pseudo_labels.statistics import label_statistics
+
+
+def test_shares_of_the_counted_pixels():
+    prompt = torch.tensor([[1, -1, 0, 0], [1, -1, 3, -1]])
+    instance = torch.tensor([[1, 1, 0, -1], [1, 1, 3, -1]])
+    recovered = (prompt == -1) & (instance != -1)
+    kept = torch.ones(2, 4, dtype=torch.bool)
+    found = label_statistics(prompt, instance, recovered, kept, count=4)
+    assert found == {
+        "prompt_ignored": 3 / 8,
+        "instance_ignored": 2 / 8,
+        "recovered": 2 / 8,
+        "empty_prompts": 2 / 4,  # of 1, 2, 3, 4 the ids 2 and 4 have no pixel
+    }
+    kept[:, 3] = False
+    counted = label_statistics(prompt, instance, recovered, kept, count=4)
+    assert counted["prompt_ignored"] == torch.tensor(2 / 6).item()
+    assert counted["instance_ignored"] == 0
+
+
+def test_nothing_to_count_is_zero():
+    labels = torch.zeros(2, 2, dtype=torch.long)
+    none = torch.zeros(2, 2, dtype=torch.bool)
+    assert set(label_statistics(labels, labels, none, none, count=0).values()) == {0.0}
