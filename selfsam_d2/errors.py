@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 __all__ = ["InputError", "SelfSAMError", "run_command"]
 
 EXIT_STATUS = 2
+WORKER_ERROR_NAME = r"selfsam_d2\.\S*Error: "
 WORKER_TRACEBACK = "Original Traceback (most recent call last):"
 
 
@@ -35,8 +37,8 @@ class InputError(SelfSAMError):
 def _one_line(error: SelfSAMError) -> str:
     message = str(error)
     if WORKER_TRACEBACK in message:
-        # A data worker sends its error as text; the message proper is the last line of it.
-        message = message.strip().splitlines()[-1].partition("Error: ")[2]
+        # A data worker sends its error as text, the message proper behind the name of its class.
+        message = re.split(WORKER_ERROR_NAME, message)[-1]
     return " ".join(message.split())
 
 

@@ -140,7 +140,7 @@ def test_the_share_of_points_outside_their_nucleus(record):
         for i, centre in enumerate(centres)
     ]
     masked = {**record, "annotations": annotations}
-    moved = np.array(centres) + [[0, 0], [1, 1], [9, 0], [0, -9]]
+    moved = np.add(centres, [[0, 0], [1, 1], [9, 0], [0, -9]])
     assert share_outside([masked], lambda _: moved) == 0.5
     assert share_outside([masked, record], lambda _: moved) is None
     assert share_outside([{**record, "annotations": []}], lambda _: moved[:0]) is None

@@ -1,6 +1,7 @@
 """Train a few steps, write each step's losses to a file, and die at a step if told so.
 
-python killable_training.py OUTPUT_DIR JSON IMAGE_ROOT RESUME KILL_AT KEY VALUE ...
+python killable_training.py OUTPUT_DIR TRAIN_JSON TRAIN_ROOT VAL_JSON VAL_ROOT RESUME KILL_AT \
+    KEY VALUE ...
 """
 
 import json
@@ -32,11 +33,13 @@ class LossLog(HookBase):
 
 
 def main():
-    output, json_file, image_root, resume, kill_at, *pairs = sys.argv[1:]
-    register_nuclei_instances("train", json_file, image_root)
+    output, train_json, train_root, val_json, val_root, resume, kill_at, *pairs = sys.argv[1:]
+    register_nuclei_instances("train", train_json, train_root)
+    register_nuclei_instances("val", val_json, val_root)
     config = Path(__file__).parents[2] / "configs" / "demo.yaml"
     cfg = load_config(str(config), pairs)
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.OUTPUT_DIR = ("train",), (), output
+    cfg.DATASETS.TRAIN, cfg.OUTPUT_DIR = ("train",), output
+    cfg.DATASETS.TEST = ("val",) if cfg.TEST.EVAL_PERIOD else ()
     Path(output).mkdir(exist_ok=True)
     seed_all_rng(0)
     trainer = SelfSAMTrainer(cfg)

@@ -5,6 +5,7 @@ haematoxylin channel stands for a point that somebody set.
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 
+CONFIG = str(Path(__file__).parents[2] / "configs" / "demo.yaml")
 KEYS = [
     *("MODEL.SAM.INPUT_SIDE", "128", "INPUT.NUCLEI.CROP", "96", "DATALOADER.NUM_WORKERS", "0"),
     *("SOLVER.MAX_ITER", "40", "SOLVER.CHECKPOINT_PERIOD", "1000", "SOLVER.BASE_LR", "0.001"),
@@ -43,7 +45,7 @@ def tissue(tmp_path):
 
 
 def test_hard_negatives_are_found_and_move_the_prototype(tissue, tmp_path):
-    cfg = load_config("configs/demo.yaml", [*KEYS, "OUTPUT_DIR", str(tmp_path / "run")])
+    cfg = load_config(CONFIG, [*KEYS, "OUTPUT_DIR", str(tmp_path / "run")])
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (tissue,), ()
     trainer = SelfSAMTrainer(cfg)
     trainer.resume_or_load(resume=False)

@@ -8,6 +8,9 @@ from selfsam_d2.losses.hv import hv_map
 from selfsam_d2.modeling.postprocess import PostProcessSettings, separate_nuclei
 from selfsam_d2.modeling.resize import resize_maps
 from selfsam_d2.modeling.sliding_window import predict_by_windows
+from selfsam_d2.pseudo_labels.limits import domain_limits
+from selfsam_d2.pseudo_labels.prompt_label import make_prompt_label
+from selfsam_d2.structures.centre import nucleus_centres
 
 SIDE = 500
 CROP = 224
@@ -95,3 +98,17 @@ def test_a_shift_of_one_pixel_would_be_seen(nuclei):
     maps = np.roll(true_maps(nuclei).numpy(), 1, axis=2)
     found = separate_nuclei(maps[0], maps[1:], PostProcessSettings())
     assert jaccard_index(nuclei, found) < 0.9
+
+
+def test_true_points_and_foreground_nearly_give_the_map(nuclei):
+    crop = nuclei[:CROP, :CROP]
+    crop = np.unique(crop, return_inverse=True)[1].reshape(crop.shape)
+    points = torch.from_numpy(nucleus_centres(crop)[1]).float()
+    foreground = torch.from_numpy(crop > 0)
+    limits = domain_limits(points, points, (CROP, CROP), voronoi=True)
+    targets = (foreground & limits).float()
+    found = make_prompt_label(targets).labels.numpy()
+    assert (found >= 0).all()
+    assert jaccard_index(crop, found) >= 0.9
+    # Ids are those of the points, so most pixels agree one by one.
+    assert (found == crop).mean() > 0.97
