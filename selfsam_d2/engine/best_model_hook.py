@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from pathlib import Path
 
 from detectron2.engine import HookBase
 
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.weights.resolve import read_checkpoint
 
 __all__ = ["BestModelHook"]
 
@@ -21,7 +22,8 @@ class BestModelHook(HookBase):
     """Saves ``model_best.pth`` whenever an evaluation is better than all before.
 
     Detectron2's ``BestCheckpointer`` forgets the best value when a run is resumed, and then
-    replaces the best model by the next one. Belongs after ``EvalHook``, on the main process.
+    replaces the best model by the next one; and a resumed run would start from the best model.
+    Here the file itself keeps its value. Belongs after ``EvalHook``, on the main process.
 
     Args:
         period: of the evaluation, steps; 0: only after the training.
@@ -35,31 +37,32 @@ class BestModelHook(HookBase):
         self.metric = metric
         self.best: float | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"metric": self.metric, "best": self.best}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["metric"] == self.metric:
-            self.best = state["best"]
+    def before_train(self) -> None:
+        path = Path(self.checkpointer.save_dir) / f"{FILE_NAME}.pth"
+        if self.trainer.start_iter > 0 and path.is_file():
+            kept = read_checkpoint(path).get("best", {})
+            self.best = kept.get(self.metric)
 
     def after_step(self) -> None:
         step = self.trainer.iter + 1
         if self.period > 0 and step % self.period == 0 and step != self.trainer.max_iter:
-            self._compare()
+            self._compare(step)
 
     def after_train(self) -> None:
         # As EvalHook: no evaluation after a training that broke off.
         if self.trainer.iter + 1 >= self.trainer.max_iter:
-            self._compare()
+            self._compare(self.trainer.max_iter)
 
-    def _compare(self) -> None:
+    def _compare(self, step: int) -> None:
         latest = self.trainer.storage.latest().get(self.metric)
         if latest is None:
             logger.warning("%s was not evaluated: the best model is not known", self.metric)
             return
-        value, step = latest
+        value = latest[0]
         if math.isnan(value) or (self.best is not None and value <= self.best):
             return
         self.best = value
-        self.checkpointer.save(FILE_NAME, iteration=step)
+        self.checkpointer.save(
+            FILE_NAME, resumable=False, iteration=step - 1, best={self.metric: value}
+        )
         logger.info("best model so far: %s %.4f after step %d", self.metric, value, step)

@@ -31,8 +31,14 @@ class SelfSAMCheckpointer(DetectionCheckpointer):
         """
         return super().load(str(resolve_weights(path)) if path else path, *args, **kwargs)
 
-    def save(self, name: str, **kwargs: Any) -> None:
-        """Write ``name.pth`` beside the others; a crash leaves no half file behind."""
+    def save(self, name: str, *, resumable: bool = True, **kwargs: Any) -> None:
+        """Write ``name.pth`` beside the others; a crash leaves no half file behind.
+
+        Args:
+            name: of the file, without ``.pth``.
+            resumable: ``--resume`` goes on from this file, until the next one is saved.
+            kwargs: saved beside the model and the trainer, e.g. ``iteration``.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), **kwargs}
@@ -41,7 +47,8 @@ class SelfSAMCheckpointer(DetectionCheckpointer):
         self.logger.info("Saving checkpoint to %s", path)
         torch.save(data, f"{path}.part")
         os.replace(f"{path}.part", path)
-        self.tag_last_checkpoint(os.path.basename(path))
+        if resumable:
+            self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Point ``last_checkpoint`` at a file, atomically."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +77,46 @@ def load_config(config_file: str, opts: list[str]) -> CfgNode:
     if config_file:
         if not Path(config_file).is_file():
             raise InputError(config_file, "no such config file; see the folder configs/")
-        _merge(cfg.merge_from_file, config_file, config_file)
-    _merge(cfg.merge_from_list, opts, " ".join(opts))
+        _merge(partial(_merge_file, cfg), config_file, config_file)
+    _merge(cfg.merge_from_list, _floats_for_ints(cfg, opts), " ".join(opts))
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     if cfg.MODEL.DEVICE == "cpu":
         cfg.SOLVER.AMP.ENABLED = False
         keep_freed_memory()
     return cfg
+
+
+def _merge_file(cfg: CfgNode, config_file: str) -> None:
+    """``merge_from_file`` in which 8 will do where a key holds 8.0."""
+    given = CfgNode.load_yaml_with_base(config_file)
+    if given.pop("VERSION", cfg.VERSION) != cfg.VERSION:
+        raise ValueError(f"VERSION must be {cfg.VERSION}")
+    _make_floats(given, cfg)
+    cfg.merge_from_other_cfg(CfgNode(given))
+
+
+def _make_floats(given: dict[str, Any], cfg: CfgNode) -> None:
+    for key, value in given.items():
+        known = cfg.get(key)
+        if isinstance(known, CfgNode) and isinstance(value, dict):
+            _make_floats(value, known)
+        elif isinstance(known, float) and type(value) is int:
+            given[key] = float(value)
+
+
+def _floats_for_ints(cfg: CfgNode, opts: list[str]) -> list[str]:
+    """``KEY VALUE`` pairs in which 8 will do where a key holds 8.0."""
+    pairs = list(opts)
+    for place in range(0, len(pairs) - 1, 2):
+        known = reduce(
+            lambda node, part: node.get(part) if isinstance(node, CfgNode) else None,
+            pairs[place].split("."),
+            cfg,
+        )
+        if isinstance(known, float) and pairs[place + 1].lstrip("+-").isdecimal():
+            pairs[place + 1] = str(float(pairs[place + 1]))
+    return pairs
 
 
 def _merge(merge: Any, what: Any, subject: str) -> None:
@@ -114,6 +147,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     register_given(args.register, cfg)
     check_config(cfg)
     cfg.freeze()
+    # It warns where a CUDA compiler but no GPU is found, which is no fault of the user's.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         default_setup(cfg, args)
     except OSError as error:

@@ -18,7 +18,7 @@ SCRIPT = str(ROOT / "tools" / "train_net.py")
 CONFIG = str(ROOT / "configs" / "demo.yaml")
 SMALL = (
     *("MODEL.SAM.INPUT_SIDE", "64", "INPUT.NUCLEI.CROP", "64", "INFERENCE.WINDOW", "64"),
-    *("INFERENCE.OVERLAP", "16", "DATALOADER.NUM_WORKERS", "0", "SOLVER.MAX_ITER", "2"),
+    *("INFERENCE.OVERLAP", "16", "DATALOADER.NUM_WORKERS", "0", "SOLVER.MAX_ITER", "6"),
 )
 
 
@@ -50,7 +50,7 @@ def test_train_resume_and_evaluate(data, tmp_path):
     given = (
         *("--config-file", CONFIG, *registered(data)),
         *("DATASETS.TRAIN", "('my_train',)", "DATASETS.TEST", "('my_val',)"),
-        *("OUTPUT_DIR", tmp_path / "run", *SMALL, "SOLVER.CHECKPOINT_PERIOD", "2"),
+        *("OUTPUT_DIR", tmp_path / "run", *SMALL, "SOLVER.CHECKPOINT_PERIOD", "6"),
     )
     trained = command(*given)
     assert trained.returncode == 0, trained.stderr
@@ -61,9 +61,9 @@ def test_train_resume_and_evaluate(data, tmp_path):
     first = (tmp_path / "run" / "inference" / "nuclei_metrics.json").read_text()
     assert set(json.loads(first)["mean"]) >= {"Dice", "AJI", "AJI_plus", "AJI_fast", "PQ", "F1"}
 
-    resumed = command("--resume", *given, "SOLVER.MAX_ITER", "3")
+    resumed = command("--resume", *given, "SOLVER.MAX_ITER", "7")
     assert resumed.returncode == 0, resumed.stderr
-    assert "Starting training from iteration 2" in resumed.stdout
+    assert "Starting training from iteration 6" in resumed.stdout
 
     weights = ("MODEL.WEIGHTS", tmp_path / "run" / "model_final.pth")
     again = command("--eval-only", *given, *weights, "OUTPUT_DIR", tmp_path / "evaluated")
