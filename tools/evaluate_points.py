@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.arguments import OneLineParser
@@ -59,13 +60,16 @@ def main() -> None:
     evaluator = NucleiEvaluator(name, output_dir=arguments.output)
     model = SelfSAMTrainer.build_model(cfg)
     SelfSAMCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    for record, instance_map in segment_with_points(
+    records = load_records([name])
+    segmented = segment_with_points(
         model,
-        load_records([name]),
+        records,
         PointPromptDatasetMapper(cfg),
         window=cfg.INFERENCE.WINDOW,
         overlap=cfg.INFERENCE.OVERLAP,
-    ):
+    )
+    # No bar where stderr is a file.
+    for record, instance_map in tqdm(segmented, total=len(records), unit="image", disable=None):
         evaluator.process([record], [{"instance_map": torch.from_numpy(instance_map)}])
     evaluator.evaluate()
     summary = json.loads((arguments.output / RESULTS_FILE).read_text(encoding="utf-8"))

@@ -23,9 +23,7 @@ class CatalogEntry:
 
     Attributes:
         name: what the user types, e.g. ``mobile_sam``.
-        encoder: image encoder, one of ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t``.
         file_name: name of the published checkpoint.
-        size: its length in bytes.
         sha256: its SHA-256, in hexadecimal.
         urls: where it is published; the first is official, the others hold the same bytes.
         converted_from_npm: whether weights of the same architecture can also be converted from
@@ -33,43 +31,36 @@ class CatalogEntry:
     """
 
     name: str
-    encoder: str
     file_name: str
-    size: int
     sha256: str
     urls: tuple[str, ...]
     converted_from_npm: bool = False
 
 
-def _sam(encoder: str, file_name: str, size: int, sha256: str) -> CatalogEntry:
+def _sam(encoder: str, file_name: str, sha256: str) -> CatalogEntry:
     urls = (f"{SAM_RELEASE}/{file_name}", f"{SAM_MIRROR}/{file_name}")
-    return CatalogEntry(f"sam_{encoder}", encoder, file_name, size, sha256, urls)
+    return CatalogEntry(f"sam_{encoder}", file_name, sha256, urls)
 
 
 _ENTRIES = (
     _sam(
         "vit_b",
         "sam_vit_b_01ec64.pth",
-        375_042_383,
         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
     ),
     _sam(
         "vit_l",
         "sam_vit_l_0b3195.pth",
-        1_249_524_607,
         "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
     ),
     _sam(
         "vit_h",
         "sam_vit_h_4b8939.pth",
-        2_564_550_879,
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
     CatalogEntry(
         name="mobile_sam",
-        encoder="vit_t",
         file_name="mobile_sam.pt",
-        size=40_728_226,
         sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         urls=(f"{MOBILE_SAM_RELEASE}/{MOBILE_SAM_COMMIT}/weights/mobile_sam.pt",),
         converted_from_npm=True,

@@ -21,7 +21,7 @@ CONTENT = b"weights " * 1000
 
 def entry_with(*urls: str, converted_from_npm: bool = False) -> CatalogEntry:
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    return CatalogEntry("tiny", "vit_t", "tiny.pth", len(CONTENT), sha256, urls, converted_from_npm)
+    return CatalogEntry("tiny", "tiny.pth", sha256, urls, converted_from_npm)
 
 
 def without_npm(target: Path) -> None:
