@@ -29,6 +29,8 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.SAM = CN()
     cfg.MODEL.SAM.ENCODER = "vit_t"
     cfg.MODEL.SAM.INPUT_SIDE = 1024
+    # Less memory in training, more time: blocks are computed again in the backward pass.
+    cfg.MODEL.SAM.CHECKPOINT_BLOCKS = False
 
     # Adapters (SAM-Adapter, Chen et al. 2023). REDUCTION: r = dim / REDUCTION.
     cfg.MODEL.ADAPTER = CN()
@@ -98,6 +100,11 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.SELF_REFINE.ALPHA_GAMMA = 0.5  # exponential: alpha = gamma ** t
     # Folder of the label store for REFRESH: epoch; empty: OUTPUT_DIR/labels.
     cfg.SELF_REFINE.STORE = ""
+    # m_base depends on no trained weight. True: computed once per training image, stored, and
+    # augmented with it, which spares the frozen encoder and its masks in every step. For REFRESH:
+    # step. Folder of the masks; empty: OUTPUT_DIR/base_masks.
+    cfg.SELF_REFINE.BASE_CACHE = False
+    cfg.SELF_REFINE.BASE_STORE = ""
 
 
 def _add_input_keys(cfg: CN) -> None:

@@ -11,6 +11,7 @@ import torch
 from detectron2.config import configurable
 from pycocotools import mask as coco_mask
 
+from selfsam_d2.data.base_cache import BaseCache
 from selfsam_d2.data.images import read_image
 from selfsam_d2.data.label_store import LabelStore
 from selfsam_d2.data.transforms import AffineCropTransform, draw_affine_crop, jitter_color
@@ -106,6 +107,7 @@ class PointPromptDatasetMapper:
         shift_seed: of the annotation, not of the run.
         seed: of the run.
         store: folder of stored labels that are augmented with the image, or None.
+        base_cache: stored base masks that are augmented with the image, or None.
     """
 
     @configurable
@@ -123,6 +125,7 @@ class PointPromptDatasetMapper:
         shift_seed: int = 0,
         seed: int = 0,
         store: LabelStore | None = None,
+        base_cache: BaseCache | None = None,
     ) -> None:
         self.crop = crop
         self.scale = scale
@@ -135,11 +138,14 @@ class PointPromptDatasetMapper:
         self.shift_seed = shift_seed
         self.seed = seed
         self.store = store
+        self.base_cache = base_cache
         self._read = lru_cache(maxsize=CACHED_IMAGES)(read_image)
         self._points: dict[Any, np.ndarray] = {}
 
     @classmethod
-    def from_config(cls, cfg: Any, store: LabelStore | None = None) -> dict[str, Any]:
+    def from_config(
+        cls, cfg: Any, store: LabelStore | None = None, base_cache: BaseCache | None = None
+    ) -> dict[str, Any]:
         nuclei = cfg.INPUT.NUCLEI
         return {
             "crop": nuclei.CROP,
@@ -153,6 +159,7 @@ class PointPromptDatasetMapper:
             "shift_seed": nuclei.SHIFT_SEED,
             "seed": max(cfg.SEED, 0),
             "store": store,
+            "base_cache": base_cache,
         }
 
     def points(self, record: dict[str, Any]) -> np.ndarray:
@@ -174,7 +181,8 @@ class PointPromptDatasetMapper:
             ``image`` (3, c, c) uint8 RGB; ``points`` (K, 2) float32 xy, px, inside the crop;
             ``context_points`` (N, 2), all points of the image in the frame of the crop;
             ``outside`` (c, c) bool, beyond the image; ``image_id``, ``file_name``, ``position``;
-            with a store ``prompt_label`` and ``instance_label`` (c, c) int64.
+            with a store ``prompt_label`` and ``instance_label`` (c, c) int64; with a base cache
+            ``base_masks`` (K, c, c) float32.
         """
         rng = np.random.default_rng((self.seed, record["position"]))
         image = self._read(record["file_name"])
@@ -210,6 +218,10 @@ class PointPromptDatasetMapper:
             "context_points": torch.from_numpy(context.astype(np.float32)),
             "outside": torch.from_numpy(transform.apply_segmentation(covered) == 0),
         }
+        if self.base_cache is not None:
+            chosen = np.flatnonzero(inside)
+            masks = self.base_cache.crop_masks(record, self.points(record), chosen, transform)
+            inputs["base_masks"] = torch.from_numpy(masks)
         if self.store is not None:
             order = np.flatnonzero(inside)
             for name, labels in self.store.read(record).items():

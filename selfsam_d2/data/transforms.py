@@ -46,6 +46,13 @@ class AffineCropTransform(Transform):
         coords = np.asarray(coords, dtype=np.float64).reshape(-1, 2)
         return coords @ self.matrix[:, :2].T + self.matrix[:, 2]
 
+    def apply_cut(self, values: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
+        """A cut (h, w) of a map of the image, at xy px of the image -> size; 0 beyond it."""
+        offset = self.matrix[:, :2] @ np.asarray(corner, dtype=np.float64)
+        matrix = np.column_stack([self.matrix[:, :2], self.matrix[:, 2] + offset])
+        moved = AffineCropTransform(matrix, self.size)
+        return moved._warp(values, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+
     def inverse(self) -> AffineCropTransform:
         raise NotImplementedError("A crop cannot be undone: what lies outside it is gone.")
 

@@ -73,6 +73,11 @@ def check_config(cfg: Any) -> None:
             f"INFERENCE.OVERLAP {cfg.INFERENCE.OVERLAP}",
             f"expected 0 to INFERENCE.WINDOW - 1 = {cfg.INFERENCE.WINDOW - 1}",
         )
+    if cfg.SELF_REFINE.BASE_CACHE and cfg.SELF_REFINE.REFRESH != "step":
+        raise InputError(
+            f"SELF_REFINE.REFRESH {cfg.SELF_REFINE.REFRESH!r}",
+            "makes no base mask in a step; set it to 'step' or SELF_REFINE.BASE_CACHE to False",
+        )
     if cfg.SOLVER.MAX_ITER <= 0 and cfg.SOLVER.EPOCHS < 1:
         raise InputError(f"SOLVER.EPOCHS {cfg.SOLVER.EPOCHS}", "expected at least 1")
 

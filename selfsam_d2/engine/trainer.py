@@ -20,9 +20,11 @@ from detectron2.utils import comm
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from selfsam_d2.data.base_cache import BaseCache
 from selfsam_d2.data.label_store import LabelStore
 from selfsam_d2.data.mapper import ImageDatasetMapper, PointPromptDatasetMapper, share_outside
 from selfsam_d2.data.schedule import CropSchedule, PositionSampler
+from selfsam_d2.engine.base_cache_hook import BaseCacheHook
 from selfsam_d2.engine.best_model_hook import BestModelHook
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.checks import check_config, check_evaluation, check_training, load_records
@@ -87,7 +89,11 @@ class SelfSAMTrainer(DefaultTrainer):
         self.store = None
         if cfg.SELF_REFINE.REFRESH == "epoch":
             self.store = LabelStore(cfg.SELF_REFINE.STORE or Path(cfg.OUTPUT_DIR) / "labels")
-        self.mapper = PointPromptDatasetMapper(cfg, store=self.store)
+        self.base_cache = None
+        if cfg.SELF_REFINE.BASE_CACHE:
+            folder = cfg.SELF_REFINE.BASE_STORE or Path(cfg.OUTPUT_DIR) / "base_masks"
+            self.base_cache = BaseCache(folder)
+        self.mapper = PointPromptDatasetMapper(cfg, store=self.store, base_cache=self.base_cache)
         self.sampler = PositionSampler(comm.get_rank(), comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = build_optimizer(cfg, model)
@@ -144,6 +150,8 @@ class SelfSAMTrainer(DefaultTrainer):
             overlap=inference.OVERLAP,
         )
         built.insert(_index_of(built, hooks.PeriodicCheckpointer, hooks.EvalHook), refine)
+        if self.base_cache is not None:
+            built.insert(0, self._build_base_cache_hook(self.base_cache))
         for hook in built:
             if isinstance(hook, hooks.PeriodicCheckpointer):
                 hook.max_to_keep = self.cfg.SOLVER.CHECKPOINTS_KEPT or None
@@ -154,6 +162,15 @@ class SelfSAMTrainer(DefaultTrainer):
             best = BestModelHook(self.cfg.TEST.EVAL_PERIOD, self.checkpointer, metric)
             built.insert(_index_of(built, hooks.EvalHook) + 1, best)
         return built
+
+    def _build_base_cache_hook(self, cache: BaseCache) -> HookBase:
+        return BaseCacheHook(
+            self.schedule.records,
+            mapper=self.mapper,
+            cache=cache,
+            window=self.cfg.INPUT.NUCLEI.CROP,
+            overlap=self.cfg.INFERENCE.OVERLAP,
+        )
 
     def _build_scheduler(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
         solver = self.cfg.SOLVER

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,10 +11,12 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.adapter import StageAdapter, TokenMaker
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
+from selfsam_d2.modeling.vit import VIT_SIZES, SAMViTEncoder
 
 __all__ = ["EMBEDDING", "SAMAdapterBackbone"]
 
@@ -20,7 +24,10 @@ EMBEDDING = "image_embedding"
 SIZE_DIVISIBILITY = 64
 STRIDE = 16
 OUT_CHANNELS = 256
-ENCODERS = {"vit_t": TinyViTEncoder}
+ENCODERS: dict[str, Callable[[], TinyViTEncoder | SAMViTEncoder]] = {
+    "vit_t": TinyViTEncoder,
+    **{name: partial(SAMViTEncoder, **size) for name, size in VIT_SIZES.items()},
+}
 
 
 @BACKBONE_REGISTRY.register()
@@ -31,26 +38,30 @@ class SAMAdapterBackbone(Backbone):
     ``train()`` or ``requires_grad_()`` of a parent say to its mode; only the adapters learn.
 
     Args:
-        encoder: the SAM encoder, e.g. :class:`TinyViTEncoder`.
+        encoder: the SAM encoder, :class:`TinyViTEncoder` or :class:`SAMViTEncoder`.
         adapter: whether :meth:`forward` uses adapters; without, it equals :meth:`forward_base`.
         reduction: r = (channels of the last stage) / reduction.
         zero_init: see :class:`StageAdapter`.
         high_pass_share: see :func:`selfsam_d2.modeling.adapter.high_pass`.
         read_features: see :class:`StageAdapter`.
+        checkpoint_blocks: keep only the input of each block for the backward pass and compute the
+            block again there: the same gradients with less memory and more time.
     """
 
     @configurable
     def __init__(
         self,
         *,
-        encoder: TinyViTEncoder,
+        encoder: TinyViTEncoder | SAMViTEncoder,
         adapter: bool = True,
         reduction: int = 32,
         zero_init: bool = True,
         high_pass_share: float = 0.25,
         read_features: bool = False,
+        checkpoint_blocks: bool = False,
     ) -> None:
         super().__init__()
+        self.checkpoint_blocks = checkpoint_blocks
         self.encoder = encoder.requires_grad_(False).eval()
         self.adapter_tokens: TokenMaker | None = None
         self.adapters = nn.ModuleList()
@@ -91,6 +102,7 @@ class SAMAdapterBackbone(Backbone):
             "zero_init": cfg.MODEL.ADAPTER.ZERO_INIT,
             "high_pass_share": cfg.MODEL.ADAPTER.HIGH_PASS_SHARE,
             "read_features": cfg.MODEL.ADAPTER.READ_FEATURES,
+            "checkpoint_blocks": cfg.MODEL.SAM.CHECKPOINT_BLOCKS,
         }
 
     @property
@@ -149,7 +161,7 @@ class SAMAdapterBackbone(Backbone):
         for stage in range(len(self.encoder.stage_depths)):
             if stage:
                 features = self.encoder.enter_stage(features, stage)
-            for block in self.encoder.blocks(stage):
+            for block in self.encoder.stage_blocks(stage):
                 features = block(features)
             features = self.encoder.leave_stage(features)
         return self.encoder.neck(features)
@@ -163,7 +175,17 @@ class SAMAdapterBackbone(Backbone):
             if stage:
                 features = self.encoder.enter_stage(features, stage)
             tokens = adapter.resample(made, (features.shape[1], features.shape[2]))
-            for index, block in enumerate(self.encoder.blocks(stage)):
-                features = block(features + adapter(tokens, features, index))
+            for index, block in enumerate(self.encoder.stage_blocks(stage)):
+                run = partial(_adapted_block, block, adapter, index)
+                if self.checkpoint_blocks and torch.is_grad_enabled():
+                    features = checkpoint(run, tokens, features, use_reentrant=False)
+                else:
+                    features = run(tokens, features)
             features = self.encoder.leave_stage(features)
         return self.encoder.neck(features)
+
+
+def _adapted_block(
+    block: nn.Module, adapter: StageAdapter, index: int, tokens: Tensor, features: Tensor
+) -> Tensor:
+    return block(features + adapter(tokens, features, index))

@@ -52,11 +52,12 @@ def label_crop(model: SelfSAM, sample: dict[str, Any]) -> CropLabels:
     logits = model.prompt_logits(adapted[EMBEDDING], tokens, size)
     base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
     prediction = model.predict_embedding(adapted[EMBEDDING], size)[0]
-    prompt = model.label_maker.prompt_label(model.blend(sample, base_masks, logits))
+    adapted_masks = logits.sigmoid()
+    prompt = model.label_maker.prompt_label(model.blend(sample, base_masks, adapted_masks))
     model.train(was_training)
     return CropLabels(
         base=base_masks,
-        adapted=logits.sigmoid(),
+        adapted=adapted_masks,
         prompt=prompt,
         instance=model.make_instance_label(prompt, prediction[0]),
         prediction=prediction,

@@ -15,14 +15,8 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
 
-from selfsam_d2.losses.contrastive import (
-    draw_hard_background,
-    instance_contrastive_loss,
-    read_at_points,
-)
-from selfsam_d2.losses.hv import hv_map, hv_map_loss
-from selfsam_d2.losses.masks import foreground_loss, prompt_loss
 from selfsam_d2.modeling.backbone import EMBEDDING
+from selfsam_d2.modeling.crop_losses import LOSS_NAMES, contrast_loss, crop_losses, silent_zero
 from selfsam_d2.modeling.inference import NucleiInference
 from selfsam_d2.modeling.nuclei_head import ContrastHead, build_nuclei_head
 from selfsam_d2.modeling.prompter import Prompter
@@ -34,9 +28,7 @@ from selfsam_d2.pseudo_labels.statistics import label_statistics
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.points import generator_seed
 
-__all__ = ["LOSS_NAMES", "SelfSAM"]
-
-LOSS_NAMES = ("loss_prompt", "loss_foreground", "loss_distance", "loss_contrast")
+__all__ = ["SelfSAM"]
 
 
 @META_ARCH_REGISTRY.register()
@@ -50,7 +42,8 @@ class SelfSAM(nn.Module):
         contrast_head: g_omega and z+.
         label_maker: makes m_u, S_P and S_I.
         inference: sliding windows and post-processing.
-        loss_weights: name of :data:`LOSS_NAMES` -> weight; 0 switches the term off.
+        loss_weights: name of :data:`selfsam_d2.modeling.crop_losses.LOSS_NAMES` -> weight; 0
+            switches the term off.
         keep_empty_prompts: see :func:`selfsam_d2.losses.masks.prompt_loss`.
         input_side: S, px.
         pixel_mean: of RGB in 0 ... 255.
@@ -139,7 +132,8 @@ class SelfSAM(nn.Module):
                 (N, 2) xy in px of the crop, ``outside`` (c, c) bool where the crop reaches
                 beyond its image, ``image_id``. With stored labels: ``prompt_label`` and
                 ``instance_label`` (c, c), ids as in ``points`` (1 ... K; a nucleus whose point
-                lies outside the crop has an id above K), -1 ignored.
+                lies outside the crop has an id above K), -1 ignored. With stored base masks:
+                ``base_masks`` (K, c, c) m_base in [0, 1].
 
         Returns:
             training: dict of the four losses, weighted, means over the batch. Otherwise: a list
@@ -151,21 +145,17 @@ class SelfSAM(nn.Module):
                 for sample in batched_inputs
             ]
         images = torch.stack([sample["image"] for sample in batched_inputs]).to(self.device)
-        stored = "prompt_label" in batched_inputs[0]
-        if stored:
-            base, adapted = None, self.backbone(self.preprocess(images))[EMBEDDING]
-        else:
-            both = self.backbone.forward_both(self.preprocess(images))
-            base, adapted = both[0][EMBEDDING], both[1][EMBEDDING]
+        base, adapted = self._embeddings(images, batched_inputs[0])
         head = resize_maps(self.nuclei_head(adapted), images.shape[-2:])
-        features = self.contrast_head(adapted)
+        contrast = self.loss_weights["loss_contrast"] > 0
+        features = self.contrast_head(adapted) if contrast else None
         per_image = [
             self._image_losses(
                 sample,
                 base=None if base is None else base[i : i + 1],
                 adapted=adapted[i : i + 1],
                 head=head[i],
-                features=features[i],
+                features=None if features is None else features[i],
             )
             for i, sample in enumerate(batched_inputs)
         ]
@@ -175,6 +165,14 @@ class SelfSAM(nn.Module):
             name: weight * torch.stack([loss[name] for loss in losses]).mean()
             for name, weight in self.loss_weights.items()
         }
+
+    def _embeddings(self, images: Tensor, sample: dict[str, Any]) -> tuple[Tensor | None, Tensor]:
+        """z_base, if a label needs it, and z_adapt (B, 256, S/16, S/16)."""
+        prepared = self.preprocess(images)
+        if self.alpha == 0 or "prompt_label" in sample or "base_masks" in sample:
+            return None, self.backbone(prepared)[EMBEDDING]
+        base, adapted = self.backbone.forward_both(prepared)
+        return base[EMBEDDING], adapted[EMBEDDING]
 
     def preprocess(self, images: Tensor) -> Tensor:
         """(B, 3, h, w) uint8 RGB -> (B, 3, S, S) normalised."""
@@ -202,15 +200,23 @@ class SelfSAM(nn.Module):
         """Mask logits of each point, resized to the crop: (K, *size)."""
         return resize_maps(self.prompter(embedding, tokens)[None], size)[0]
 
-    def blend(self, sample: dict[str, Any], base_masks: Tensor, adapted_logits: Tensor) -> Tensor:
-        """m_u (K, c, c) of one crop, from m_base and the logits of m_adapt (K, c, c)."""
+    def blend(
+        self, sample: dict[str, Any], base_masks: Tensor | None, adapted_masks: Tensor | None
+    ) -> Tensor:
+        """m_u (K, c, c) of one crop, from m_base and m_adapt (K, c, c) in [0, 1].
+
+        ``base_masks`` may be None where alpha is 0, ``adapted_masks`` where it is 1.
+        """
         limits = self.label_maker.limits(
             sample["image"].to(self.device),
             sample["points"].to(self.device),
             sample["context_points"].to(self.device),
         )
-        adapted = adapted_logits.detach().sigmoid()
-        return self.label_maker.targets(base_masks, adapted, self.alpha, limits)
+        base = adapted_masks if base_masks is None else base_masks
+        adapted = base_masks if adapted_masks is None else adapted_masks
+        if base is None or adapted is None:
+            raise ValueError("Expected arguments `base_masks` or `adapted_masks`, but got neither.")
+        return self.label_maker.targets(base, adapted, self.alpha, limits)
 
     def make_instance_label(self, label: PromptLabel, foreground: Tensor) -> InstanceLabel:
         """S_I (c, c) of one crop, from S_P and B (c, c)."""
@@ -232,54 +238,56 @@ class SelfSAM(nn.Module):
         base: Tensor | None,
         adapted: Tensor,
         head: Tensor,
-        features: Tensor,
+        features: Tensor | None,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        tokens = self.encode_prompts(sample)
-        logits = self.prompt_logits(adapted, tokens, head.shape[-2:])
         foreground = head[0].sigmoid().detach()
-        recovered = torch.zeros_like(foreground, dtype=torch.bool)
-        if base is None:
-            prompt_labels = sample["prompt_label"].to(self.device)
-            instance_labels = sample["instance_label"].to(self.device)
-        else:
-            with torch.no_grad():
-                base_masks = self.prompt_logits(base, tokens, foreground.shape).sigmoid()
-            label = self.label_maker.prompt_label(self.blend(sample, base_masks, logits))
-            instance = self.make_instance_label(label, foreground)
-            prompt_labels, instance_labels = label.labels, instance.labels
-            recovered = instance.recovered
+        logits, labels = self._labels(sample, base, adapted, foreground)
         outside = sample["outside"].to(self.device)
-        prompt_labels = prompt_labels.masked_fill(outside, IGNORE)
-        instance_labels = instance_labels.masked_fill(outside, IGNORE)
-        losses = {
-            "loss_prompt": prompt_loss(logits, prompt_labels, keep_empty=self.keep_empty_prompts),
-            "loss_foreground": foreground_loss(head[0], instance_labels),
-            "loss_distance": hv_map_loss(
-                head[1:], hv_map(instance_labels), instance_labels > 0, instance_labels == IGNORE
-            ),
-            "loss_contrast": self._contrast(sample, features, foreground, prompt_labels),
-        }
+        prompt_labels, instance_labels = (each.masked_fill(outside, IGNORE) for each in labels[:2])
+        losses = crop_losses(
+            logits,
+            head,
+            prompt_labels,
+            instance_labels,
+            weights=self.loss_weights,
+            keep_empty=self.keep_empty_prompts,
+        )
+        if features is None:
+            losses["loss_contrast"] = silent_zero(list(self.contrast_head.parameters()))
+        else:
+            losses["loss_contrast"] = contrast_loss(
+                self.contrast_head,
+                features,
+                sample["points"].to(self.device),
+                foreground,
+                prompt_labels,
+                generator_seed(self.seed, self.step, sample["image_id"]),
+            )
         return losses, label_statistics(
-            prompt_labels, instance_labels, recovered, ~outside, len(sample["points"])
+            prompt_labels, instance_labels, labels[2], ~outside, len(sample["points"])
         )
 
-    def _contrast(
-        self, sample: dict[str, Any], features: Tensor, foreground: Tensor, prompt_labels: Tensor
-    ) -> Tensor:
-        size = (foreground.shape[0], foreground.shape[1])
-        negatives = draw_hard_background(
-            foreground,
-            prompt_labels,
-            threshold=self.contrast_head.foreground_threshold,
-            count=self.contrast_head.num_negatives,
-            seed=generator_seed(self.seed, self.step, sample["image_id"]),
-        )
-        return instance_contrastive_loss(
-            read_at_points(features, sample["points"].to(self.device), size),
-            read_at_points(features, negatives, size),
-            self.contrast_head.prototype,
-            temperature=self.contrast_head.temperature,
-        )
+    def _labels(
+        self, sample: dict[str, Any], base: Tensor | None, adapted: Tensor, foreground: Tensor
+    ) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor]]:
+        """Logits of m_adapt (None if nothing needs them), and S_P, S_I, recovered pixels."""
+        stored = "prompt_label" in sample
+        given = sample["base_masks"].to(self.device).float() if "base_masks" in sample else None
+        tokens = self.encode_prompts(sample)
+        logits = None
+        if self.loss_weights["loss_prompt"] > 0 or (self.alpha < 1 and not stored):
+            logits = self.prompt_logits(adapted, tokens, foreground.shape)
+        if stored:
+            prompt_labels = sample["prompt_label"].to(self.device)
+            instance_labels = sample["instance_label"].to(self.device)
+            return logits, (prompt_labels, instance_labels, torch.zeros_like(prompt_labels).bool())
+        if base is not None:
+            with torch.no_grad():
+                given = self.prompt_logits(base, tokens, foreground.shape).sigmoid()
+        adapted_masks = None if logits is None else logits.detach().sigmoid()
+        label = self.label_maker.prompt_label(self.blend(sample, given, adapted_masks))
+        instance = self.make_instance_label(label, foreground)
+        return logits, (label.labels, instance.labels, instance.recovered)
 
 
 def _means(dicts: tuple[dict[str, float], ...]) -> dict[str, float]:

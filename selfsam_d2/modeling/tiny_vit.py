@@ -22,7 +22,7 @@ class TinyViTEncoder(nn.Module):
     """TinyViT-5M as MobileSAM uses it: the last down-sampling has stride 1, SAM's neck follows.
 
     Its parts are public so that a backbone can add something between the blocks:
-    ``stem`` (patch embedding), ``first_stage`` (convolutions), ``enter_stage``, ``blocks``
+    ``stem`` (patch embedding), ``first_stage`` (convolutions), ``enter_stage``, ``stage_blocks``
     and ``neck``.
 
     Attributes:
@@ -77,7 +77,7 @@ class TinyViTEncoder(nn.Module):
         smaller: Tensor = self.stages[stage + 1].get_submodule("downsample")(features)
         return smaller.permute(0, 2, 3, 1).contiguous()
 
-    def blocks(self, stage: int) -> list[nn.Module]:
+    def stage_blocks(self, stage: int) -> list[nn.Module]:
         """The blocks of attention stage ``stage``, each (B, H, W, C) -> (B, H, W, C)."""
         return list(self.stages[stage + 1].get_submodule("blocks").children())
 
@@ -98,7 +98,7 @@ class TinyViTEncoder(nn.Module):
         features = self.first_stage(self.stem(images))
         for stage in range(len(self.stage_depths)):
             features = self.enter_stage(features, stage)
-            for block in self.blocks(stage):
+            for block in self.stage_blocks(stage):
                 features = block(features)
             features = self.leave_stage(features)
         return self.neck(features)

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
+from selfsam_d2.modeling.crop_losses import LOSS_NAMES
 from selfsam_d2.modeling.inference import NucleiInference
 from selfsam_d2.modeling.nuclei_head import ContrastHead, SAMNucleiHead
 from selfsam_d2.modeling.prompter import Prompter
 from selfsam_d2.modeling.sam_decoder import build_mask_decoder, build_prompt_encoder
-from selfsam_d2.modeling.selfsam import LOSS_NAMES, SelfSAM
+from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
 from selfsam_d2.pseudo_labels.maker import PseudoLabelMaker
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-import selfsam_d2.modeling.selfsam as module
+import selfsam_d2.modeling.crop_losses as module
 from selfsam_d2.modeling.crop_labels import label_crop
 from selfsam_d2.modeling.window_labels import label_image
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selfsam_d2.losses.masks import foreground_loss, prompt_loss
-from selfsam_d2.modeling.selfsam import LOSS_NAMES
+from selfsam_d2.modeling.crop_losses import LOSS_NAMES
 
 TRAINED = ("backbone.adapter", "nuclei_head.", "contrast_head.")
 # A soft threshold on m_u: the random decoder of a test draws no confident mask.
@@ -85,7 +85,7 @@ def test_pixels_beyond_the_image_count_in_no_loss(build_selfsam, make_crop):
 
         return wrapped
 
-    import selfsam_d2.modeling.selfsam as module
+    import selfsam_d2.modeling.crop_losses as module
 
     module.prompt_loss = spy("prompt", prompt_loss)
     module.foreground_loss = spy("foreground", foreground_loss)
@@ -108,7 +108,7 @@ def test_alpha_decides_between_base_and_adapted(build_selfsam, make_crop):
     ]
     for alpha in (0.0, 0.25, 1.0):
         model.alpha = alpha
-        found = model.blend(crop, masks[0].sigmoid(), masks[1])
+        found = model.blend(crop, masks[0].sigmoid(), masks[1].detach().sigmoid())
         expected = alpha * masks[0].sigmoid() + (1 - alpha) * masks[1].sigmoid()
         assert torch.allclose(found, expected, atol=1e-6)
 
@@ -142,3 +142,40 @@ def test_statistics_are_shares(build_selfsam, make_crop):
         "empty_prompts",
     }
     assert all(0 <= value <= 1 for value in model.label_statistics.values())
+
+
+@pytest.mark.parametrize(
+    ("weights", "alpha", "calls"),
+    [
+        # (weights of the four losses, alpha) -> (forward_both, prompt_logits, contrast_head)
+        ((1.0, 1.0, 5.0, 1.0), 0.5, (1, 2, 1)),
+        ((1.0, 1.0, 5.0, 1.0), 0.0, (0, 1, 1)),
+        ((0.0, 1.0, 5.0, 0.0), 1.0, (1, 1, 0)),
+        ((0.0, 1.0, 0.0, 0.0), 0.0, (0, 1, 0)),
+    ],
+)
+def test_nothing_is_computed_for_what_is_switched_off(
+    build_selfsam, make_crop, monkeypatch, weights, alpha, calls
+):
+    model = build_selfsam(weights=weights, labels=EASY).train()
+    model.alpha = alpha
+    counts = dict.fromkeys(("forward_both", "prompt_logits", "forward"), 0)
+    for owner, name in (
+        (model.backbone, "forward_both"),
+        (model, "prompt_logits"),
+        (model.contrast_head, "forward"),
+    ):
+        original = getattr(owner, name)
+
+        def count(*arguments, name=name, original=original):
+            counts[name] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, count)
+    losses = model([make_crop(4)])
+    assert tuple(counts.values()) == calls
+    for name, weight in zip(LOSS_NAMES, weights, strict=True):
+        assert (losses[name].item() == 0) == (weight == 0)
+    sum(losses.values()).backward()
+    # As data-parallel training needs it: every parameter that learns has a gradient.
+    assert all(each.grad is not None for each in model.parameters() if each.requires_grad)

@@ -37,7 +37,7 @@ def test_masks_and_gradients_equal_segment_anything(decoder, count, size, length
     expected = reference(decoder, embedding, position, prompts, mask_token)
     found = decode_masks(decoder, embedding, position, prompts, mask_token)
     assert found.shape == (count, 4 * size[0], 4 * size[1])
-    assert torch.allclose(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+    assert torch.allclose(found, expected, rtol=0, atol=1e-9 * expected.abs().max().item())
     weight = torch.randn_like(expected)
     (wanted,) = torch.autograd.grad((expected * weight).sum(), embedding)
     (got,) = torch.autograd.grad((found * weight).sum(), embedding)

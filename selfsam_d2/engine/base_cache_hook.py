@@ -1,0 +1,91 @@
+"""The hook that computes m_base of all training images once, before the first step."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+from selfsam_d2.data.base_cache import BaseCache, pack_masks
+from selfsam_d2.data.images import read_image
+from selfsam_d2.data.mapper import PointPromptDatasetMapper
+from selfsam_d2.engine.self_refine_hook import unwrap
+from selfsam_d2.modeling.base_masks import base_fingerprint, predict_base_masks
+
+__all__ = ["BaseCacheHook"]
+
+logger = logging.getLogger(__name__)
+
+
+class BaseCacheHook(HookBase):
+    """Fills the base cache of a training; what is there and still valid is kept.
+
+    Images are shared out to the ranks. Belongs on all ranks; the data workers start after it.
+
+    Args:
+        records: dataset dicts of the training images.
+        mapper: reads the cache and knows the shifted points of an image.
+        cache: where the masks go.
+        window: side of a window, px.
+        overlap: px shared by neighbouring windows.
+    """
+
+    def __init__(
+        self,
+        records: list[dict[str, Any]],
+        *,
+        mapper: PointPromptDatasetMapper,
+        cache: BaseCache,
+        window: int,
+        overlap: int,
+    ) -> None:
+        self.records = records
+        self.mapper = mapper
+        self.cache = cache
+        self.window = window
+        self.overlap = overlap
+
+    def before_train(self) -> None:
+        model = unwrap(self.trainer.model)
+        common = f"{base_fingerprint(model)} {self.window} {self.overlap}"
+        for record in self.records:
+            self.cache.keys[record["file_name"]] = self._key(record, common)
+        own = self.records[comm.get_rank() :: comm.get_world_size()]
+        missing = [record for record in own if not self.cache.holds(record)]
+        was_training = model.training
+        model.eval()
+        started = time.perf_counter()
+        for done, record in enumerate(missing, start=1):
+            image = torch.from_numpy(read_image(record["file_name"]).transpose(2, 0, 1).copy())
+            windows = predict_base_masks(
+                model,
+                image,
+                torch.from_numpy(self.mapper.points(record)).float(),
+                image_id=record["image_id"],
+                window=self.window,
+                overlap=self.overlap,
+            )
+            self.cache.write(record, pack_masks(windows, (record["height"], record["width"])))
+            seconds = time.perf_counter() - started
+            logger.info(
+                "base masks: image %d of %d, %.0f s left",
+                done,
+                len(missing),
+                seconds / done * (len(missing) - done),
+            )
+        model.train(was_training)
+        comm.synchronize()
+        logger.info("base masks of %d images in %s", len(self.records), self.cache.folder)
+
+    def _key(self, record: dict[str, Any], common: str) -> str:
+        digest = hashlib.sha256(common.encode())
+        digest.update(str(record["image_id"]).encode())
+        digest.update(self.mapper.points(record).tobytes())
+        digest.update(Path(record["file_name"]).read_bytes())
+        return digest.hexdigest()

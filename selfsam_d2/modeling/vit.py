@@ -1,0 +1,187 @@
+"""SAM's ViT image encoders (B, L, H), run block by block, with exact attention that fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.modeling.backbone.utils import (
+    get_abs_pos,
+    get_rel_pos,
+    window_partition,
+    window_unpartition,
+)
+from segment_anything.modeling.common import LayerNorm2d, MLPBlock
+from segment_anything.modeling.image_encoder import PatchEmbed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsam_d2.modeling.relative_attention import relative_attention
+
+__all__ = ["VIT_SIZES", "SAMViTEncoder"]
+
+OUT_CHANNELS = 256
+PATCH = 16
+# Of the encoder input that SAM was trained with; other sides interpolate the position embeddings.
+PRETRAINED_GRID = 1024 // PATCH
+WINDOW = 14
+# Name -> width, blocks, heads and the blocks that attend globally.
+VIT_SIZES: dict[str, dict[str, Any]] = {
+    "vit_b": {"embed_dim": 768, "depth": 12, "num_heads": 12, "global_blocks": (2, 5, 8, 11)},
+    "vit_l": {"embed_dim": 1024, "depth": 24, "num_heads": 16, "global_blocks": (5, 11, 17, 23)},
+    "vit_h": {"embed_dim": 1280, "depth": 32, "num_heads": 16, "global_blocks": (7, 15, 23, 31)},
+}
+
+
+class SAMViTEncoder(nn.Module):
+    """SAM's ``ImageEncoderViT``: the same keys, the same embedding, without its N x N matrices.
+
+    Its parts are public so that a backbone can add something between the blocks, as those of
+    :class:`selfsam_d2.modeling.tiny_vit.TinyViTEncoder`; a plain ViT is one stage.
+
+    Args:
+        embed_dim: channels of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads.
+        global_blocks: indices of the blocks that attend globally, the others within windows.
+
+    Attributes:
+        embed_dim: channels of the patch embedding.
+        patch_size: px of the input per token, 16.
+        stage_dims: channels of the one stage.
+        stage_depths: its blocks.
+    """
+
+    patch_size = PATCH
+
+    def __init__(
+        self, *, embed_dim: int, depth: int, num_heads: int, global_blocks: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.stage_dims = (embed_dim,)
+        self.stage_depths = (depth,)
+        self.patch_embed = PatchEmbed((PATCH, PATCH), (PATCH, PATCH), embed_dim=embed_dim)
+        self.pos_embed = nn.Parameter(torch.zeros(1, PRETRAINED_GRID, PRETRAINED_GRID, embed_dim))
+        self.blocks = nn.ModuleList(
+            ViTBlock(embed_dim, num_heads, 0 if index in global_blocks else WINDOW)
+            for index in range(depth)
+        )
+        self.neck = nn.Sequential(
+            nn.Conv2d(embed_dim, OUT_CHANNELS, kernel_size=1, bias=False),
+            LayerNorm2d(OUT_CHANNELS),
+            nn.Conv2d(OUT_CHANNELS, OUT_CHANNELS, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(OUT_CHANNELS),
+        )
+
+    def stem(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised -> patch embedding (B, D, S/16, S/16)."""
+        embedding: Tensor = self.patch_embed(images)
+        return embedding.permute(0, 3, 1, 2)
+
+    def first_stage(self, patch_embedding: Tensor) -> Tensor:
+        """Add the position embedding, interpolated to the grid: (B, D, h, w)."""
+        size = (patch_embedding.shape[2], patch_embedding.shape[3])
+        position = get_abs_pos(self.pos_embed.flatten(1, 2), False, size)
+        return patch_embedding + position.permute(0, 3, 1, 2)
+
+    @staticmethod
+    def enter_stage(features: Tensor, stage: int) -> Tensor:
+        """(B, D, h, w) -> (B, h, w, D)."""
+        del stage
+        return features.permute(0, 2, 3, 1)
+
+    def stage_blocks(self, stage: int) -> list[nn.Module]:
+        """The blocks of the one stage, each (B, h, w, D) -> (B, h, w, D)."""
+        del stage
+        return list(self.blocks)
+
+    @staticmethod
+    def leave_stage(features: Tensor) -> Tensor:
+        """(B, h, w, D) -> (B, D, h, w)."""
+        return features.permute(0, 3, 1, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode without adapters.
+
+        Args:
+            images: (B, 3, S, S) normalised, S a multiple of 16.
+
+        Returns:
+            (B, 256, S/16, S/16).
+        """
+        features = self.enter_stage(self.first_stage(self.stem(images)), 0)
+        for block in self.blocks:
+            features = block(features)
+        return self.neck(self.leave_stage(features))
+
+    @staticmethod
+    def rename_sam_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keys of SAM's ``image_encoder.`` (prefix stripped): those of this class."""
+        return state
+
+
+class ViTBlock(nn.Module):
+    """Attention and MLP, each behind a LayerNorm and added to its input.
+
+    Args:
+        dim: channels.
+        num_heads: attention heads.
+        window: side of the attention windows in tokens; 0: global attention.
+    """
+
+    def __init__(self, dim: int, num_heads: int, window: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = RelativeAttention(dim, num_heads, window)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = MLPBlock(dim, 4 * dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        features = features + self.attn(self.norm1(features))
+        return features + self.mlp(self.norm2(features))
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head attention with decomposed relative positions, global or in windows.
+
+    Args:
+        dim: channels.
+        num_heads: attention heads.
+        window: side of the windows in tokens; 0: global.
+    """
+
+    def __init__(self, dim: int, num_heads: int, window: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window = window
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        distances = 2 * (window or PRETRAINED_GRID) - 1
+        self.rel_pos_h = nn.Parameter(torch.zeros(distances, dim // num_heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(distances, dim // num_heads))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        size = (features.shape[1], features.shape[2])
+        # SAM pads the windows with zeros before this projection, so that padding takes part with
+        # the bias alone: the same is had by padding behind it, which spares the work.
+        projected = F.linear(features, self.qkv.weight)
+        if not self.window:
+            return self.proj(self._attend(projected + self.qkv.bias))
+        windows, padded = window_partition(projected, self.window)
+        attended = self._attend(windows + self.qkv.bias)
+        return self.proj(window_unpartition(attended, self.window, padded, size))
+
+    def _attend(self, projected: Tensor) -> Tensor:
+        """(B, H, W, 3C) queries, keys and values -> (B, H, W, C)."""
+        height, width = projected.shape[1:3]
+        query, key, value = (
+            each.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for each in projected.chunk(3, dim=-1)
+        )
+        rows = get_rel_pos(height, height, self.rel_pos_h)
+        columns = get_rel_pos(width, width, self.rel_pos_w)
+        attended = relative_attention(query, key, value, rows, columns)
+        return attended.transpose(1, 2).reshape(*projected.shape[:3], -1)

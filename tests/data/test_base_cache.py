@@ -1,0 +1,126 @@
+"""Stored base masks: packed without loss that matters, and carried through the augmentation."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfsam_d2.data.base_cache import SMALLEST, BaseCache, choose_windows, pack_masks
+from selfsam_d2.data.transforms import AffineCropTransform, draw_affine_crop
+from selfsam_d2.errors import InputError
+
+SIZE = (60, 70)
+WINDOW = 40
+CORNERS = [(0, 0), (0, 30), (20, 0), (20, 30)]
+POINTS = np.array([[5.5, 6.0], [35.0, 30.0], [66.0, 50.0], [38.0, 10.0]])
+
+
+def blob(point, y, x):
+    """A mask that tells its window: a disk around the point, its height the window's."""
+    rows, columns = np.mgrid[:WINDOW, :WINDOW] + 0.5
+    distance = np.hypot(columns + x - point[0], rows + y - point[1])
+    return np.where(distance < 9, 0.5 + (y + x) / 100, 0).astype(np.float32)
+
+
+def windows():
+    for y, x in CORNERS:
+        there = (((x, y) <= POINTS) & ((x + WINDOW, y + WINDOW) > POINTS)).all(axis=1)
+        inside = np.flatnonzero(there)
+        yield (y, x), inside, np.stack([blob(POINTS[index], y, x) for index in inside])
+
+
+@pytest.fixture
+def cache(tmp_path):
+    cache = BaseCache(tmp_path / "masks")
+    cache.keys["a/image.png"] = "key"
+    cache.write(RECORD, pack_masks(windows(), SIZE))
+    return cache
+
+
+RECORD = {"file_name": "a/image.png"}
+
+
+def window_transform(y, x):
+    return AffineCropTransform(np.array([[1.0, 0, -x], [0, 1.0, -y]]), (WINDOW, WINDOW))
+
+
+@pytest.mark.parametrize("window", range(4))
+def test_a_crop_that_equals_a_window_takes_the_masks_of_that_window(cache, window):
+    (y, x), inside, masks = list(windows())[window]
+    found = cache.crop_masks(RECORD, POINTS, inside, window_transform(y, x))
+    assert found.dtype == np.float32
+    assert len(found) == len(inside) > 0
+    np.testing.assert_allclose(found, masks, rtol=2**-11)
+
+
+def test_a_crop_between_windows_takes_the_one_that_shows_the_nucleus_best(cache):
+    packed = pack_masks(windows(), SIZE)
+    crop = AffineCropTransform(np.array([[1.0, 0, -20], [0, 1.0, -4]]), (WINDOW, WINDOW))
+    chosen = choose_windows(packed, POINTS, np.array([1, 3]), crop)
+    # The second point lies in all four windows, the fourth at the border of the left ones.
+    assert packed["point"][chosen].tolist() == [1, 3]
+    assert packed["corner"][chosen[1]].tolist() == [30, 0]
+    found = cache.crop_masks(RECORD, POINTS, np.array([1, 3]), crop)
+    assert found[1].max() == pytest.approx(0.8, abs=1e-3)
+
+
+@given(st.integers(0, 2**31))
+def test_masks_move_with_their_points(seed):
+    transform = draw_affine_crop(np.random.default_rng(seed), SIZE, WINDOW)
+    moved = transform.apply_coords(POINTS)
+    inside = np.flatnonzero(((moved >= 0) & (moved < WINDOW)).all(axis=1))
+    packed = pack_masks(windows(), SIZE)
+    cache = BaseCache("unused")
+    cache.keys["a/image.png"] = "key"
+    cache._read = lambda path, key: packed
+    masks = cache.crop_masks(RECORD, POINTS, inside, transform)
+    assert masks.shape == (len(inside), WINDOW, WINDOW)
+    for mask, point in zip(masks, moved[inside], strict=True):
+        column, row = np.clip(point.astype(int), 0, WINDOW - 1)
+        assert mask[row, column] > 0.4
+        rows, columns = np.nonzero(mask > 0.4)
+        # The disk of 9 px at the largest scale and shear.
+        assert np.hypot(columns + 0.5 - point[0], rows + 0.5 - point[1]).max() < 9 * 1.25 * 1.7 + 1
+
+
+def test_what_is_packed_is_cut_and_compact():
+    mask = np.full((1, WINDOW, WINDOW), SMALLEST / 2, dtype=np.float32)
+    mask[0, 10:14, 3:8] = 0.7
+    packed = pack_masks([((-5, 30), np.array([2]), mask)], SIZE)
+    assert packed["box"].tolist() == [[33, 5, 5, 4]]
+    assert packed["values"].tolist() == pytest.approx([0.7] * 20, abs=1e-3)
+    empty = pack_masks([((0, 0), np.array([0]), mask * 0)], SIZE)
+    assert empty["box"][0, 2:].tolist() == [0, 0]
+    assert len(empty["values"]) == 0
+    assert len(pack_masks([], SIZE)["point"]) == 0
+
+
+def test_other_keys_and_damaged_files_are_refused_and_made_again(cache):
+    assert cache.holds(RECORD)
+    (path,) = cache.folder.glob("*.npz")
+    cache.keys["a/image.png"] = "another"
+    assert not cache.holds(RECORD)
+    inside = np.array([0])
+    with pytest.raises(InputError, match=r"image.*npz: made from other weights"):
+        cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0))
+    cache.keys["a/image.png"] = "key"
+    content = path.read_bytes()
+    path.write_bytes(content[:-30])
+    assert not cache.holds(RECORD)
+    with pytest.raises(InputError, match=r"cannot be read .*; delete it"):
+        cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0))
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(InputError, match="delete it"):
+        cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0))
+
+
+def test_a_broken_write_leaves_the_old_masks(cache, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(OSError, match="disk full"):
+        cache.write(RECORD, pack_masks(windows(), SIZE))
+    assert cache.holds(RECORD)

@@ -1,0 +1,113 @@
+"""The base cache: same labels as the online form, made once, kept over a resume."""
+
+import numpy as np
+import pytest
+import torch
+
+from selfsam_d2.data.transforms import AffineCropTransform
+from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.trainer import SelfSAMTrainer
+from selfsam_d2.errors import InputError
+from selfsam_d2.modeling.base_masks import predict_base_masks
+from selfsam_d2.modeling.sliding_window import window_grid
+
+CACHED = ("SELF_REFINE.BASE_CACHE", "True")
+
+
+def train(cfg, *, resume=False):
+    trainer = SelfSAMTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer
+
+
+def window_sample(trainer, record, corner, side):
+    """The training sample of a crop that equals a window: no augmentation."""
+    y, x = corner
+    transform = AffineCropTransform(np.array([[1.0, 0, -x], [0, 1.0, -y]]), (side, side))
+    crop = transform.apply_image(trainer.mapper._read(record["file_name"]))
+    return {
+        "image_id": record["image_id"],
+        **trainer.mapper.crop_inputs(record, crop, transform),
+    }
+
+
+@pytest.mark.parametrize(
+    "limits", [(), ("PROMPT.SPACING_BOX", "False", "PSEUDO_LABEL.VORONOI", "False")]
+)
+def test_labels_of_a_crop_that_equals_a_window_are_those_of_the_online_form(small_config, limits):
+    trainer = train(small_config(*CACHED, *limits, "SOLVER.MAX_ITER", "1"))
+    model = trainer.model.eval()
+    model.alpha = 0.6
+    record = trainer.schedule.records[0]
+    seen = 0
+    for corner in window_grid(record["height"], record["width"], 64, 16):
+        sample = window_sample(trainer, record, corner, 64)
+        tokens = model.encode_prompts(sample)
+        with torch.no_grad():
+            base, adapted = model.backbone.forward_both(model.preprocess(sample["image"][None]))
+            online, adapted = (
+                model.prompt_logits(each["image_embedding"], tokens, (64, 64)).sigmoid()
+                for each in (base, adapted)
+            )
+        expected = model.label_maker.prompt_label(model.blend(sample, online, adapted))
+        found = model.label_maker.prompt_label(model.blend(sample, sample["base_masks"], adapted))
+        # What is stored is rounded to half precision: only pixels on the brink may differ.
+        sure = (expected.entropy - 0.3).abs() > 0.01
+        sure &= ((model.blend(sample, online, adapted) - 0.5).abs() > 1e-3).all(dim=0)
+        assert torch.equal(found.labels[sure], expected.labels[sure])
+        assert (found.labels != expected.labels).float().mean() < 1e-3
+        seen += len(torch.unique(expected.labels))
+    assert seen > 5
+
+
+def test_the_step_runs_no_base_pass_and_learns_from_the_stored_masks(small_config, monkeypatch):
+    trainer = SelfSAMTrainer(small_config(*CACHED, "SOLVER.MAX_ITER", "3"))
+    trainer.resume_or_load(resume=False)
+    monkeypatch.setattr(trainer.model.backbone, "forward_both", None)
+    decoded = []
+    original = trainer.model.prompt_logits
+
+    def count(*arguments):
+        decoded.append(torch.is_grad_enabled())
+        return original(*arguments)
+
+    monkeypatch.setattr(trainer.model, "prompt_logits", count)
+    trainer.train()
+    # Before the training without a gradient, then once in each step.
+    assert decoded.count(True) == 3
+    assert trainer.model.label_statistics["empty_prompts"] < 1
+
+
+def test_masks_are_kept_over_a_resume_and_made_again_for_other_points(small_config, tmp_path):
+    train(small_config(*CACHED, "SOLVER.MAX_ITER", "2", "SOLVER.CHECKPOINT_PERIOD", "2"))
+    files = sorted((tmp_path / "run" / "base_masks").glob("*.npz"))
+    assert len(files) == 2
+    made = [path.stat().st_mtime_ns for path in files]
+    train(small_config(*CACHED, "SOLVER.MAX_ITER", "3"), resume=True)
+    assert [path.stat().st_mtime_ns for path in files] == made
+    # Half a file, as after a full disk, is made again.
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    train(small_config(*CACHED, "SOLVER.MAX_ITER", "4"), resume=True)
+    again = [path.stat().st_mtime_ns for path in files]
+    assert again[0] != made[0]
+    assert again[1] == made[1]
+    train(small_config(*CACHED, "SOLVER.MAX_ITER", "5", "INPUT.NUCLEI.SHIFT", "3"), resume=True)
+    assert all(path.stat().st_mtime_ns != before for path, before in zip(files, again, strict=True))
+
+
+def test_small_images_are_cached_in_the_frame_of_the_image(small_config):
+    model = SelfSAMTrainer(small_config()).model.eval()
+    image = torch.randint(0, 256, (3, 40, 64), dtype=torch.uint8)
+    points = torch.tensor([[10.0, 5.0], [50.0, 30.0]])
+    ((corner, inside, masks),) = predict_base_masks(
+        model, image, points, image_id=1, window=64, overlap=16
+    )
+    assert corner == (-12, 0)
+    assert inside.tolist() == [0, 1]
+    assert masks.shape == (2, 64, 64)
+
+
+def test_epoch_refresh_has_no_use_for_the_cache(small_config):
+    with pytest.raises(InputError, match=r"SELF_REFINE\.REFRESH 'epoch'"):
+        check_config(small_config(*CACHED, "SELF_REFINE.REFRESH", "epoch"))

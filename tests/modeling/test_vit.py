@@ -1,0 +1,146 @@
+"""SAM's ViT encoders give what segment-anything's own give, from the same weights."""
+
+from functools import partial
+
+import pytest
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from torch.nn import functional as F
+
+from selfsam_d2.modeling.backbone import EMBEDDING, SAMAdapterBackbone
+from selfsam_d2.modeling.relative_attention import relative_attention
+from selfsam_d2.modeling.vit import VIT_SIZES, SAMViTEncoder
+
+SMALL = {"embed_dim": 32, "depth": 3, "num_heads": 2, "global_blocks": (1,)}
+
+
+def randomise(module):
+    """Values of the order of a trained encoder's, position embeddings (zero at first) too."""
+    for name, parameter in module.named_parameters():
+        if "pos" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+        elif parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+        else:
+            torch.nn.init.normal_(parameter, mean=float(name.endswith("weight")), std=0.1)
+
+
+def build_both(size):
+    """The same random weights in segment-anything's encoder and in ours."""
+    torch.manual_seed(0)
+    theirs = ImageEncoderViT(
+        img_size=1024,
+        embed_dim=size["embed_dim"],
+        depth=size["depth"],
+        num_heads=size["num_heads"],
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=14,
+        global_attn_indexes=size["global_blocks"],
+    ).eval()
+    randomise(theirs)
+    ours = SAMViTEncoder(**size).eval()
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def interpolate_position(encoder, grid):
+    """segment-anything's encoder for another side: only the absolute embedding must be resized."""
+    position = encoder.pos_embed.data.permute(0, 3, 1, 2)
+    resized = F.interpolate(position, size=grid, mode="bicubic", align_corners=False)
+    encoder.pos_embed = torch.nn.Parameter(resized.permute(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("sides", [(1024, 1024), (448, 448), (256, 384)])
+@torch.no_grad()
+def test_equals_segment_anything(sides):
+    theirs, ours = build_both(SMALL)
+    images = torch.randn(2, 3, *sides)
+    found = ours(images)
+    if sides != (1024, 1024):
+        interpolate_position(theirs, (sides[0] // 16, sides[1] // 16))
+    expected = theirs(images)
+    assert found.shape == (2, 256, sides[0] // 16, sides[1] // 16)
+    # Positions differ, in the absolute and in the relative embeddings.
+    assert expected.std(dim=(2, 3)).mean() > 0.3
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_vit_b_equals_segment_anything_at_full_size():
+    theirs, ours = build_both(VIT_SIZES["vit_b"])
+    images = torch.randn(1, 3, 1024, 1024)
+    assert torch.allclose(ours(images), theirs(images), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", VIT_SIZES)
+def test_sizes_have_the_keys_and_shapes_of_segment_anything(name):
+    size = VIT_SIZES[name]
+    with torch.device("meta"):
+        ours = SAMViTEncoder(**size)
+        theirs = ImageEncoderViT(
+            embed_dim=size["embed_dim"],
+            depth=size["depth"],
+            num_heads=size["num_heads"],
+            use_rel_pos=True,
+            window_size=14,
+            global_attn_indexes=size["global_blocks"],
+        )
+    shapes = {key: value.shape for key, value in ours.state_dict().items()}
+    assert shapes == {key: value.shape for key, value in theirs.state_dict().items()}
+
+
+@pytest.mark.parametrize("grid", [(5, 7), (14, 14)])
+def test_relative_attention_and_its_gradients_equal_the_definition(grid):
+    torch.manual_seed(0)
+    height, width = grid
+    shape = (2, 3, height * width, 8)
+    inputs = [torch.randn(shape, dtype=torch.double, requires_grad=True) for _ in range(3)]
+    rows = torch.randn(height, height, 8, dtype=torch.double)
+    columns = torch.randn(width, width, 8, dtype=torch.double)
+    query, key, value = inputs
+    found = relative_attention(query, key, value, rows, columns)
+    scores = query @ key.transpose(-1, -2) / 8**0.5
+    bias = torch.stack(
+        [
+            torch.stack(
+                [
+                    query[..., i, :]
+                    @ (rows[i // width, j // width] + columns[i % width, j % width])
+                    for j in range(height * width)
+                ],
+                dim=-1,
+            )
+            for i in range(height * width)
+        ],
+        dim=-2,
+    )
+    expected = (scores + bias).softmax(dim=-1) @ value
+    assert torch.allclose(found, expected, atol=1e-12)
+    weight = torch.randn(shape, dtype=torch.double)
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), inputs),
+        torch.autograd.grad((expected * weight).sum(), inputs),
+        strict=True,
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+def test_checkpointed_blocks_give_the_same_gradients():
+    images = torch.randn(1, 3, 128, 128)
+    gradients = []
+    for checkpoint_blocks in (False, True):
+        torch.manual_seed(0)
+        encoder = SAMViTEncoder(**SMALL)
+        randomise(encoder)
+        backbone = SAMAdapterBackbone(
+            encoder=encoder, reduction=4, zero_init=False, checkpoint_blocks=checkpoint_blocks
+        ).train()
+        backbone(images)[EMBEDDING].square().sum().backward()
+        gradients.append({name: each.grad for name, each in backbone.named_parameters()})
+    first, second = gradients
+    learnt = [name for name, gradient in first.items() if gradient is not None]
+    assert learnt
+    assert all(name.startswith("adapter") for name in learnt)
+    for name in learnt:
+        assert torch.equal(first[name], second[name])
