@@ -43,10 +43,8 @@ def parse_arguments() -> DemoOptions:
     for name, kind, text in options:
         default = getattr(defaults, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=kind, default=default, help=text)
-    parser.add_argument(
-        "overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the config"
-    )
-    return DemoOptions(**vars(parser.parse_args()))
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of the config")
+    return DemoOptions(**vars(parser.parse_intermixed_args()))
 
 
 def announce(what: str) -> None:

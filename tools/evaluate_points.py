@@ -41,10 +41,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config-file", required=True, help="YAML of the model and the prompts")
     add_register_option(parser)
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
-    parser.add_argument(
-        "overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the config"
-    )
-    return parser.parse_args()
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of the config")
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:

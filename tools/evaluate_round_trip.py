@@ -35,10 +35,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--labels", type=Path, required=True, help="folder of true label maps")
     parser.add_argument("--config-file", default="", help="YAML (default: the paper's settings)")
-    parser.add_argument(
-        "overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the config"
-    )
-    return parser.parse_args()
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of the config")
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:

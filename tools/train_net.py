@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     """Train or evaluate in this process."""
     cfg = setup(args)
     if args.eval_only:
-        check_evaluation(cfg)
+        check_evaluation(cfg, needed=True)
         model = SelfSAMTrainer.build_model(cfg)
         SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume

@@ -46,10 +46,8 @@ def parse_arguments() -> argparse.Namespace:
         "epoch 0 for bare weights)",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
-    parser.add_argument(
-        "overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the config"
-    )
-    return parser.parse_args()
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of the config")
+    return parser.parse_intermixed_args()
 
 
 def load_model(cfg: Any, weights: str) -> tuple[Any, int | None]:

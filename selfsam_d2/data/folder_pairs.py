@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from skimage import measure
 
 from selfsam_d2.data.coco_json import coco_from_instance_maps, write_coco_json
 from selfsam_d2.data.images import image_size
@@ -28,6 +29,9 @@ class PreparedDataset:
     nuclei: int = 0
     points_outside: int = 0
     """Points that lie outside their own nucleus; the box rule can make some."""
+    most_in_image: int = 0
+    scattered: Path | None = None
+    """A label map whose only id lies in several separate places, as in a foreground mask."""
 
     def summary(self) -> str:
         """One line with the counts."""
@@ -84,8 +88,8 @@ def prepare_coco_json(
         centre: rule that makes the points.
 
     Raises:
-        InputError: an image or label map cannot be used, the two differ in size, or no label map
-            holds a nucleus.
+        InputError: an image or label map cannot be used, the two differ in size, no label map
+            holds a nucleus, or they are foreground masks.
     """
     prepared = PreparedDataset(output, image_root)
     coco = coco_from_instance_maps(
@@ -94,6 +98,12 @@ def prepare_coco_json(
     if prepared.nuclei == 0:
         first_label = next(iter(pairs.values()))[1]
         raise InputError(first_label.parent, "no points: no label map here holds a nucleus")
+    if prepared.most_in_image == 1 and prepared.scattered is not None:
+        raise InputError(
+            prepared.scattered,
+            "has one id for separate objects, and no label map here has two ids: a foreground "
+            "mask; give each nucleus an id of its own",
+        )
     write_coco_json(output, coco)
     return prepared
 
@@ -115,5 +125,8 @@ def _labelled_images(
         columns, rows = np.floor(points).astype(np.int64).T
         prepared.images += 1
         prepared.nuclei += len(ids)
+        prepared.most_in_image = max(prepared.most_in_image, len(ids))
+        if len(ids) == 1 and measure.label(instance_map > 0, return_num=True)[1] > 1:
+            prepared.scattered = label
         prepared.points_outside += int((instance_map[rows, columns] != ids).sum())
         yield image.relative_to(prepared.image_root).as_posix(), instance_map

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from detectron2.config import configurable
 from pycocotools import mask as coco_mask
 
 from selfsam_d2.data.base_cache import BaseCache
-from selfsam_d2.data.images import read_image
+from selfsam_d2.data.images import ImageCache, read_image
 from selfsam_d2.data.label_store import LabelStore
 from selfsam_d2.data.transforms import AffineCropTransform, draw_affine_crop, jitter_color
 from selfsam_d2.errors import InputError
@@ -22,7 +21,7 @@ from selfsam_d2.structures.points import shift_points
 
 __all__ = ["ImageDatasetMapper", "PointPromptDatasetMapper", "annotated_points", "share_outside"]
 
-CACHED_IMAGES = 64
+CACHED_BYTES = 512 * 2**20  # of images, in each worker
 
 
 def annotated_points(
@@ -139,7 +138,7 @@ class PointPromptDatasetMapper:
         self.seed = seed
         self.store = store
         self.base_cache = base_cache
-        self._read = lru_cache(maxsize=CACHED_IMAGES)(read_image)
+        self._read = ImageCache(CACHED_BYTES)
         self._points: dict[Any, np.ndarray] = {}
 
     @classmethod
@@ -211,12 +210,11 @@ class PointPromptDatasetMapper:
         """Image, points and labels of one crop as tensors."""
         context = transform.apply_coords(self.points(record))
         inside = ((context >= 0) & (context < self.crop)).all(axis=1)
-        covered = np.ones((record["height"], record["width"]), dtype=np.uint8)
         inputs = {
             "image": torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))),
             "points": torch.from_numpy(context[inside].astype(np.float32)),
             "context_points": torch.from_numpy(context.astype(np.float32)),
-            "outside": torch.from_numpy(transform.apply_segmentation(covered) == 0),
+            "outside": torch.from_numpy(transform.outside((record["height"], record["width"]))),
         }
         if self.base_cache is not None:
             chosen = np.flatnonzero(inside)

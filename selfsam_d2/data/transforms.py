@@ -46,6 +46,15 @@ class AffineCropTransform(Transform):
         coords = np.asarray(coords, dtype=np.float64).reshape(-1, 2)
         return coords @ self.matrix[:, :2].T + self.matrix[:, 2]
 
+    def outside(self, image_size: tuple[int, int]) -> np.ndarray:
+        """Pixels of the crop whose centre lies beyond an image (height, width): size, bool."""
+        height, width = self.size
+        columns, rows = np.meshgrid(np.arange(width) + HALF_PIXEL, np.arange(height) + HALF_PIXEL)
+        centres = np.stack([columns.ravel(), rows.ravel()]) - self.matrix[:, 2:]
+        x, y = np.linalg.solve(self.matrix[:, :2], centres)
+        beyond = (x < 0) | (y < 0) | (x >= image_size[1]) | (y >= image_size[0])
+        return beyond.reshape(height, width)
+
     def apply_cut(self, values: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
         """A cut (h, w) of a map of the image, at xy px of the image -> size; 0 beyond it."""
         offset = self.matrix[:, :2] @ np.asarray(corner, dtype=np.float64)

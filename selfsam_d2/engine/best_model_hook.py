@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import uuid
 from pathlib import Path
+from typing import Any
 
 from detectron2.engine import HookBase
 
@@ -36,12 +38,21 @@ class BestModelHook(HookBase):
         self.checkpointer = checkpointer
         self.metric = metric
         self.best: float | None = None
+        # The file of another run in the same folder is not compared with.
+        self.run = uuid.uuid4().hex
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"run": self.run}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.run = state["run"]
 
     def before_train(self) -> None:
         path = Path(self.checkpointer.save_dir) / f"{FILE_NAME}.pth"
         if self.trainer.start_iter > 0 and path.is_file():
             kept = read_checkpoint(path).get("best", {})
-            self.best = kept.get(self.metric)
+            if kept.get("run") == self.run:
+                self.best = kept.get(self.metric)
 
     def after_step(self) -> None:
         step = self.trainer.iter + 1
@@ -62,7 +73,6 @@ class BestModelHook(HookBase):
         if math.isnan(value) or (self.best is not None and value <= self.best):
             return
         self.best = value
-        self.checkpointer.save(
-            FILE_NAME, resumable=False, iteration=step - 1, best={self.metric: value}
-        )
+        best = {self.metric: value, "run": self.run}
+        self.checkpointer.save(FILE_NAME, resumable=False, iteration=step - 1, best=best)
         logger.info("best model so far: %s %.4f after step %d", self.metric, value, step)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.modeling import BACKBONE_REGISTRY
 
 from selfsam_d2.data.images import check_images
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.nuclei_evaluator import check_masks
 from selfsam_d2.modeling.backbone import SIZE_DIVISIBILITY
+from selfsam_d2.modeling.nuclei_head import NUCLEI_HEAD_REGISTRY
+from selfsam_d2.modeling.postprocess import PostProcessSettings
 from selfsam_d2.modeling.prompter import NEGATIVE_CHOICES
 from selfsam_d2.modeling.sliding_window import BLENDS
 from selfsam_d2.pseudo_labels.alpha import ALPHA_SCHEDULES
@@ -30,7 +34,10 @@ CHOICES: dict[str, Sequence[str]] = {
     "INPUT.NUCLEI.SHIFT_LAW": SHIFT_LAWS,
     "INPUT.NUCLEI.CENTRE": CENTRE_RULES,
     "INFERENCE.BLEND": BLENDS,
+    "MODEL.BACKBONE.NAME": tuple(name for name, _ in BACKBONE_REGISTRY),
+    "MODEL.NUCLEI_HEAD.NAME": tuple(name for name, _ in NUCLEI_HEAD_REGISTRY),
 }
+SMALLEST = 1e-12  # of what must be above zero
 # Key -> smallest and largest value.
 RANGES: dict[str, tuple[float, float]] = {
     "SELF_REFINE.ALPHA_CONSTANT": (0, 1),
@@ -44,6 +51,17 @@ RANGES: dict[str, tuple[float, float]] = {
     "INFERENCE.WINDOW": (16, float("inf")),
     "INFERENCE.BATCH_SIZE": (1, float("inf")),
     "MODEL.ADAPTER.HIGH_PASS_SHARE": (0, 1),
+    "MODEL.ADAPTER.REDUCTION": (1, float("inf")),
+    "MODEL.CONTRAST.DIM": (1, float("inf")),
+    "MODEL.CONTRAST.TEMPERATURE": (SMALLEST, float("inf")),
+    "MODEL.CONTRAST.NUM_NEGATIVES": (0, float("inf")),
+    "DATALOADER.NUM_WORKERS": (0, float("inf")),
+    "TEST.EVAL_PERIOD": (0, float("inf")),
+    "SOLVER.BASE_LR": (SMALLEST, float("inf")),
+    "SOLVER.HEAD_LR_FACTOR": (SMALLEST, float("inf")),
+    "SOLVER.MIN_LR": (0, float("inf")),
+    "SOLVER.COSINE_T_MAX": (1, float("inf")),
+    "SOLVER.CHECKPOINT_PERIOD": (1, float("inf")),
     "SOLVER.IMS_PER_BATCH": (1, float("inf")),
     "SOLVER.CHECKPOINTS_KEPT": (0, float("inf")),
 }
@@ -55,6 +73,11 @@ def check_config(cfg: Any) -> None:
     Raises:
         InputError: a value is not one of the choices or out of its range.
     """
+    if cfg.MODEL.META_ARCHITECTURE != "SelfSAM":
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}",
+            "is not trained here; give --config-file with a config over Base-SelfSAM.yaml",
+        )
     for key, choices in CHOICES.items():
         value = _value(cfg, key)
         if value not in choices:
@@ -63,6 +86,29 @@ def check_config(cfg: Any) -> None:
         value = _value(cfg, key)
         if not low <= value <= high:
             raise InputError(f"{key} {value}", f"expected a number from {low} to {high}")
+    _check_sizes(cfg)
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise InputError(
+            f"MODEL.DEVICE {cfg.MODEL.DEVICE!r}", "unknown; give cpu or cuda"
+        ) from error
+    for key, value in cfg.POSTPROCESS.items():
+        try:
+            PostProcessSettings(**{key.lower(): value})
+        except InputError as error:
+            problem = str(error).split(": ", 1)[1]
+            raise InputError(f"POSTPROCESS.{key} {value}", problem) from error
+    if cfg.SELF_REFINE.BASE_CACHE and cfg.SELF_REFINE.REFRESH != "step":
+        raise InputError(
+            f"SELF_REFINE.REFRESH {cfg.SELF_REFINE.REFRESH!r}",
+            "makes no base mask in a step; set it to 'step' or SELF_REFINE.BASE_CACHE to False",
+        )
+    if cfg.SOLVER.MAX_ITER <= 0 and cfg.SOLVER.EPOCHS < 1:
+        raise InputError(f"SOLVER.EPOCHS {cfg.SOLVER.EPOCHS}", "expected at least 1")
+
+
+def _check_sizes(cfg: Any) -> None:
     side = cfg.MODEL.SAM.INPUT_SIDE
     if side < SIZE_DIVISIBILITY or side % SIZE_DIVISIBILITY:
         raise InputError(
@@ -73,13 +119,11 @@ def check_config(cfg: Any) -> None:
             f"INFERENCE.OVERLAP {cfg.INFERENCE.OVERLAP}",
             f"expected 0 to INFERENCE.WINDOW - 1 = {cfg.INFERENCE.WINDOW - 1}",
         )
-    if cfg.SELF_REFINE.BASE_CACHE and cfg.SELF_REFINE.REFRESH != "step":
+    scale = cfg.INPUT.NUCLEI.SCALE
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
         raise InputError(
-            f"SELF_REFINE.REFRESH {cfg.SELF_REFINE.REFRESH!r}",
-            "makes no base mask in a step; set it to 'step' or SELF_REFINE.BASE_CACHE to False",
+            f"INPUT.NUCLEI.SCALE {tuple(scale)}", "expected the smallest and the largest, above 0"
         )
-    if cfg.SOLVER.MAX_ITER <= 0 and cfg.SOLVER.EPOCHS < 1:
-        raise InputError(f"SOLVER.EPOCHS {cfg.SOLVER.EPOCHS}", "expected at least 1")
 
 
 def _value(cfg: Any, key: str) -> Any:
@@ -124,12 +168,18 @@ def check_training(cfg: Any) -> list[dict[str, Any]]:
     return records
 
 
-def check_evaluation(cfg: Any) -> None:
+def check_evaluation(cfg: Any, *, needed: bool = False) -> None:
     """Read every test image once and see that it has masks to be scored against.
+
+    Args:
+        cfg: names the datasets.
+        needed: whether there must be one.
 
     Raises:
         InputError: a dataset or an image cannot be used, or a mask is missing.
     """
+    if needed and not cfg.DATASETS.TEST:
+        raise InputError("DATASETS.TEST ()", "nothing to evaluate; name a dataset with masks")
     for name in cfg.DATASETS.TEST:
         records = load_records([name])
         check_masks(name, records)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from functools import partial, reduce
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,10 @@ def load_config(config_file: str, opts: list[str]) -> CfgNode:
         if not Path(config_file).is_file():
             raise InputError(config_file, "no such config file; see the folder configs/")
         _merge(partial(_merge_file, cfg), config_file, config_file)
-    _merge(cfg.merge_from_list, _floats_for_ints(cfg, opts), " ".join(opts))
+    if len(opts) % 2:
+        raise InputError(opts[-1], "a key without a value; overrides are KEY VALUE pairs")
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        _merge(cfg.merge_from_list, [key, _as_typed(cfg, key, value)], f"{key} {value}")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     if cfg.MODEL.DEVICE == "cpu":
@@ -105,23 +109,23 @@ def _make_floats(given: dict[str, Any], cfg: CfgNode) -> None:
             given[key] = float(value)
 
 
-def _floats_for_ints(cfg: CfgNode, opts: list[str]) -> list[str]:
-    """``KEY VALUE`` pairs in which 8 will do where a key holds 8.0."""
-    pairs = list(opts)
-    for place in range(0, len(pairs) - 1, 2):
-        known = reduce(
-            lambda node, part: node.get(part) if isinstance(node, CfgNode) else None,
-            pairs[place].split("."),
-            cfg,
-        )
-        if isinstance(known, float) and pairs[place + 1].lstrip("+-").isdecimal():
-            pairs[place + 1] = str(float(pairs[place + 1]))
-    return pairs
+def _as_typed(cfg: CfgNode, key: str, value: str) -> str:
+    """The value of a ``KEY VALUE`` pair, with 8 for 8.0 and a bare name for a tuple of one."""
+    known: Any = cfg
+    for part in key.split("."):
+        known = known.get(part) if isinstance(known, CfgNode) else None
+    if isinstance(known, float) and value.lstrip("+-").isdecimal():
+        return str(float(value))
+    if isinstance(known, tuple) and re.fullmatch(r"[\w.-]+", value):
+        return repr((value,))
+    return value
 
 
 def _merge(merge: Any, what: Any, subject: str) -> None:
     try:
         merge(what)
+    except (AttributeError, TypeError) as error:
+        raise InputError(subject, "is not a mapping of config keys; see configs/") from error
     except (AssertionError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error.args[0] if len(error.args) == 1 else error) or "cannot be read"
         raise InputError(subject, f"{reason}; the keys stand in selfsam_d2/config.py") from error
@@ -136,7 +140,7 @@ def check_inputs(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
     register_given(args.register, cfg)
     check_config(cfg)
-    check_evaluation(cfg)
+    check_evaluation(cfg, needed=args.eval_only)
     if not args.eval_only:
         check_training(cfg)
 

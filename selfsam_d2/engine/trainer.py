@@ -137,6 +137,13 @@ class SelfSAMTrainer(DefaultTrainer):
         super().resume_or_load(resume)
         self.sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
 
+    def train(self) -> Any:
+        """As DefaultTrainer; a new run takes over the folder of an earlier one."""
+        if self.start_iter == 0 and comm.is_main_process():
+            # Killed before its first checkpoint, it must not be resumed from the earlier run's.
+            (Path(self.cfg.OUTPUT_DIR) / "last_checkpoint").unlink(missing_ok=True)
+        return super().train()
+
     def build_hooks(self) -> list[HookBase | None]:
         """DefaultTrainer's hooks, the self-refine hook before the checkpointer, the best model."""
         built = super().build_hooks()

@@ -52,7 +52,8 @@ def format_table(summary: Mapping[str, Any]) -> str:
     rows: list[list[Any]] = [
         [stem, *(row[name] for name in names)] for stem, row in summary["images"].items()
     ]
-    rows.append([f"mean of {len(summary['images'])}", *summary["mean"].values()])
+    averaged = len(summary["images"]) - summary["both_empty"]
+    rows.append([f"mean of {averaged}", *summary["mean"].values()])
     text: str = tabulate(
         rows,
         headers=["image", *names],

@@ -133,8 +133,8 @@ class Prompter(nn.Module):
 
     def _negatives(self, points: Tensor, context: Tensor, seed: list[int]) -> Tensor:
         count = min(self.num_negatives, len(context) - 1)
-        if count <= 0:
-            return points.new_zeros((len(points), 0, 2))
+        if count <= 0 or not len(points):
+            return points.new_zeros((len(points), max(count, 0), 2))
         if self.negative_choice == "nearest":
             return context[nearest_others(points, context, count).to(context.device)]
         rng = np.random.default_rng(seed)

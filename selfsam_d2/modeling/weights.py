@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 SAM_ENCODER = "image_encoder."
 SAM_PARTS = ("prompt_encoder.", "mask_decoder.")
+BACKBONE = "backbone."  # of a SelfSAM checkpoint
 # Counted by batch norms in training only; frozen ones never use it.
 BATCH_COUNTER = "num_batches_tracked"
 
@@ -46,7 +47,7 @@ def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
 
     A SAM file (``mobile_sam``, official SAM checkpoints) fills every SAM part that the model has
     (encoder, prompt encoder, mask decoder) and starts the nuclei head from the mask decoder. A
-    checkpoint of this package must fit the model key by key.
+    checkpoint of this package must fit the model key by key; a bare backbone takes its part.
 
     Args:
         model: :class:`SelfSAM`, a :class:`SAMAdapterBackbone`, or any model that contains one.
@@ -64,9 +65,17 @@ def load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -
     """As :func:`load_weights`, for a state dict that is already read."""
     own = model.state_dict()
     if any(key.startswith(SAM_ENCODER) for key in state):
-        translated, required = _translate(model, state)
-        unused = tuple(key for key in state if not key.startswith((SAM_ENCODER, *SAM_PARTS)))
+        translated, required, used = _translate(model, state)
+        unused = tuple(key for key in state if key not in used)
         _check({key: own[key] for key in own if key in required}, translated, source)
+    elif isinstance(model, SAMAdapterBackbone) and any(key.startswith(BACKBONE) for key in state):
+        translated = {
+            key.removeprefix(BACKBONE): value
+            for key, value in state.items()
+            if key.startswith(BACKBONE)
+        }
+        unused = tuple(key for key in state if not key.startswith(BACKBONE))
+        _check(_without_counters(own), _without_counters(translated), source)
     else:
         translated, unused = state, ()
         _check(_without_counters(own), _without_counters(translated), source)
@@ -88,10 +97,13 @@ def load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -
     return report
 
 
-def _translate(model: nn.Module, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
-    # SAM's keys -> the model's, and the keys that a SAM file must fill.
+def _translate(
+    model: nn.Module, state: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], set[str], set[str]]:
+    # SAM's keys -> the model's; the keys that a SAM file must fill; the keys of the file in use.
     translated: dict[str, Tensor] = {}
     required: set[str] = set()
+    used: set[str] = set()
     for name, module in model.named_modules():
         prefix = f"{name}." if name else ""
         if isinstance(module, SAMAdapterBackbone):
@@ -105,19 +117,26 @@ def _translate(model: nn.Module, state: dict[str, Tensor]) -> tuple[dict[str, Te
                 for key, value in module.encoder.rename_sam_keys(encoder).items()
             }
             wanted = {f"encoder.{key}" for key in module.encoder.state_dict()}
+            used.update(
+                SAM_ENCODER + key
+                for key, value in encoder.items()
+                if module.encoder.rename_sam_keys({key: value})
+            )
         elif isinstance(module, Prompter):
             part = {key: value for key, value in state.items() if key.startswith(SAM_PARTS)}
             wanted = set(module.state_dict())
+            used.update(part)
         elif isinstance(module, SAMNucleiHead):
             part = module.from_sam_keys(state)
             wanted = set(module.state_dict())
+            used.update(key for key in state if key.startswith(SAM_PARTS))
         else:
             continue
         translated.update({prefix + key: value for key, value in part.items()})
         required.update(prefix + key for key in wanted if not key.endswith(BATCH_COUNTER))
     if not required:
         raise InputError(type(model).__name__, "has no part that a SAM file could fill")
-    return translated, required
+    return translated, required, used
 
 
 def _check(own: dict[str, Tensor], state: dict[str, Tensor], source: str | Path) -> None:

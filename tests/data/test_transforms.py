@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from selfsam_d2.data.transforms import AffineCropTransform, draw_affine_crop, jitter_color
 
@@ -105,3 +106,16 @@ def test_color_jitter_keeps_form_and_range():
     assert not np.array_equal(changed, image)
     ratio = changed.mean() / image.mean()
     assert 0.75 < ratio < 1.25
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000))
+def test_outside_is_where_no_pixel_of_the_image_lands(seed):
+    transform = draw_affine_crop(np.random.default_rng(seed), (40, 60), 48)
+    outside = transform.outside((40, 60))
+    covered = transform.apply_segmentation(np.ones((40, 60), np.uint8)) > 0
+    # OpenCV rounds positions to 1/32 px, so only pixels on the very border may differ.
+    border = covered ^ ndimage.binary_erosion(covered, iterations=2, border_value=1)
+    border |= ~covered ^ ndimage.binary_erosion(~covered, iterations=2, border_value=1)
+    assert outside.shape == (48, 48)
+    assert np.array_equal(outside[~border], ~covered[~border])

@@ -147,3 +147,22 @@ def test_stderr_of_the_process_is_one_line(tmp_path, folders, run_python):
     assert status == 2
     assert stderr.startswith(f"error: {labels / 'slide_2.png'}: truncated")
     assert stderr.count("\n") == 1
+
+
+def test_foreground_masks_are_refused(tmp_path, folders, run_script):
+    images, labels = folders
+    for path in labels.iterdir():
+        path.unlink()
+    for seed in range(3):
+        np.save(labels / f"slide_{seed}.npy", label_map(seed) > 0)
+    status, _, stderr = run_script(
+        SCRIPT, "--images", images, "--labels", labels, "--output", tmp_path / "o.json"
+    )
+    assert status == 2
+    assert "give each nucleus an id of its own" in stderr
+    # One of many maps may hold a single nucleus in parts.
+    np.save(labels / "slide_1.npy", label_map(1))
+    status, _, _ = run_script(
+        SCRIPT, "--images", images, "--labels", labels, "--output", tmp_path / "o.json"
+    )
+    assert status == 0

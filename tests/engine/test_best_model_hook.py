@@ -67,9 +67,10 @@ def test_the_last_evaluation_counts_and_only_after_a_whole_training(build):
 
 @pytest.mark.parametrize(("value", "saved"), [(0.35, 0), (0.45, 1)])
 def test_a_resumed_run_knows_the_best(build, value, saved):
-    _, run = build({9: 0.4})
+    first, run = build({9: 0.4})
     run(0, 10)
     second, run = build({19: value})
+    second.load_state_dict(first.state_dict())
     run(10, 20)
     assert len(second.checkpointer.saved) == saved
 
@@ -80,6 +81,14 @@ def test_a_new_run_does_not_compare_with_an_old_one(build):
     second, run = build({9: 0.2})
     run(0, 10)
     assert second.checkpointer.saved == [("model_best", 9)]
+
+
+def test_a_resumed_run_does_not_compare_with_another_run_in_its_folder(build):
+    _, run = build({9: 0.4})
+    run(0, 10)
+    second, run = build({19: 0.2})
+    run(10, 20)
+    assert second.checkpointer.saved == [("model_best", 19)]
 
 
 def test_a_run_is_not_resumed_from_its_best_model(build):

@@ -27,7 +27,7 @@ def test_the_shipped_values_pass(small_config):
 
 @pytest.mark.parametrize("key", CHOICES)
 def test_unknown_choices_are_named(small_config, key):
-    with pytest.raises(InputError, match=rf"{key} 'odd': unknown; expected one of .*, "):
+    with pytest.raises(InputError, match=rf"{key} 'odd': unknown; expected one of "):
         check_config(small_config(key, "odd"))
 
 
@@ -45,6 +45,7 @@ def test_values_out_of_range_are_named(small_config, key):
         ("INFERENCE.OVERLAP", "64"),
         ("PROMPT.NUM_NEGATIVES", "5"),
         ("PROMPT.MASK_TOKEN", "4"),
+        ("POSTPROCESS.SOBEL_KERNEL", "20"),
     ],
 )
 def test_more_values_that_cannot_be_used(small_config, key, value):
@@ -109,3 +110,40 @@ def test_configs_of_another_version_or_with_code_are_refused(tmp_path):
     path.write_text("SEED: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(InputError, match=r"old\.yaml: "):
         load_config(str(path), [])
+
+
+@pytest.mark.parametrize("value", ["(1.2, 0.8)", "(0.0, 0.0)", "(1.0,)"])
+def test_scales_must_rise_from_above_zero(small_config, value):
+    with pytest.raises(InputError, match=r"INPUT\.NUCLEI\.SCALE .*: expected the smallest and"):
+        check_config(small_config("INPUT.NUCLEI.SCALE", value))
+
+
+def test_devices_and_other_architectures_are_named(small_config):
+    with pytest.raises(InputError, match=r"MODEL\.DEVICE 'foo': unknown; give cpu or cuda"):
+        check_config(small_config("MODEL.DEVICE", "foo"))
+    with pytest.raises(InputError, match=r"META_ARCHITECTURE 'GeneralizedRCNN': .*--config-file"):
+        check_config(load_config("", []))
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "MODEL: 3\n", "7\n"])
+def test_files_that_hold_no_mapping_are_named(tmp_path, text):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"odd\.yaml: "):
+        load_config(str(path), [])
+
+
+def test_only_the_wrong_pair_is_named_and_a_bare_name_will_do_for_a_tuple():
+    with pytest.raises(InputError, match=r"^SEED abc: "):
+        load_config(CONFIG, ["OUTPUT_DIR", "out", "SEED", "abc"])
+    with pytest.raises(InputError, match=r"^SEED: a key without a value"):
+        load_config(CONFIG, ["OUTPUT_DIR", "out", "SEED"])
+    assert load_config(CONFIG, ["DATASETS.TRAIN", "my_train"]).DATASETS.TRAIN == ("my_train",)
+
+
+def test_an_evaluation_needs_a_dataset(small_config):
+    cfg = small_config()
+    cfg.DATASETS.TEST = ()
+    check_evaluation(cfg)
+    with pytest.raises(InputError, match=r"DATASETS\.TEST \(\): nothing to evaluate"):
+        check_evaluation(cfg, needed=True)

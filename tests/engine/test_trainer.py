@@ -137,3 +137,21 @@ def test_the_learning_rate_follows_the_closed_cosine_per_epoch(small_config):
     low = cfg.SOLVER.MIN_LR / cfg.SOLVER.BASE_LR
     assert np.allclose(found, [1, (1 + low) / 2, low, (1 + low) / 2, 1])
     assert factor(per_epoch - 1) == 1
+
+
+def test_a_new_run_in_a_used_folder_is_not_resumed_from_the_old_one(small_config, tmp_path):
+    run(small_config("SOLVER.MAX_ITER", "4"))
+    assert (tmp_path / "run" / "last_checkpoint").exists()
+
+    class Stop(hooks.HookBase):
+        def after_step(self):
+            raise KeyboardInterrupt
+
+    trainer = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "4"))
+    trainer.resume_or_load(resume=False)
+    trainer.register_hooks([Stop()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    resumed = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "4"))
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 0

@@ -81,7 +81,7 @@ def test_scores_table_and_file(folders, tmp_path):
     assert lines[0].split() == ["image", *METRIC_NAMES]
     expected = nuclei_metrics(TRUE, PRED)
     assert lines[2].split() == ["a", *(f"{value:.4f}" for value in expected.values())]
-    assert lines[4].split() == ["mean", "of", "2", *lines[2].split()[1:]]
+    assert lines[4].split() == ["mean", "of", "1", *lines[2].split()[1:]]
     assert "not scored, no true label map: other" in lines
     content = json.loads(report.read_text())
     assert content["mean"] == pytest.approx(expected, rel=0, abs=1e-12)

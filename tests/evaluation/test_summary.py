@@ -38,7 +38,7 @@ def test_table_has_a_row_for_each_image_and_the_mean():
     assert lines[2].split() == ["one", "0.5000", "0.2500"]
     assert lines[3].split() == ["blank", "-", "-"]
     assert lines[4].split() == ["two", "1.0000", "0.0000"]
-    assert lines[5].split() == ["mean", "of", "3", "0.7500", "0.1250"]
+    assert lines[5].split() == ["mean", "of", "2", "0.7500", "0.1250"]
     assert lines[6].endswith("both empty: 1")
 
 

@@ -54,9 +54,11 @@ def test_each_loss_reaches_its_parts(build_selfsam, make_crop, index, reached):
     assert found == set(reached)
 
 
-def test_no_points_is_legal_and_keeps_the_graph(build_selfsam, make_crop):
-    model = build_selfsam().train()
-    losses = model([make_crop(0)])
+@pytest.mark.parametrize("choice", ["nearest", "random"])
+def test_no_points_is_legal_and_keeps_the_graph(build_selfsam, make_crop, choice):
+    model = build_selfsam(prompts={"num_negatives": 2, "negative_choice": choice}).train()
+    # All points of the image lie outside the crop.
+    losses = model([{**make_crop(0), "context_points": torch.tensor([[40.0, 9.0], [-3.0, 50.0]])}])
     assert losses["loss_prompt"].item() == 0
     assert losses["loss_contrast"].item() == 0
     sum(losses.values()).backward()

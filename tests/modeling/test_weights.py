@@ -72,6 +72,27 @@ def test_a_bare_backbone_can_be_filled(models, tmp_path):
     assert torch.equal(backbone(images)[EMBEDDING], expected)
 
 
+def test_a_bare_backbone_takes_its_part_of_a_checkpoint(models, tmp_path):
+    _, source, _ = models
+    torch.save({"model": source.state_dict()}, tmp_path / "model_final.pth")
+    backbone = SAMAdapterBackbone(encoder=TinyViTEncoder(), read_features=True).eval()
+    report = load_weights(backbone, tmp_path / "model_final.pth")
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(backbone(images)[EMBEDDING], source.eval().backbone(images)[EMBEDDING])
+    assert report.unused
+    assert not any(key.startswith("backbone.") for key in report.unused)
+
+
+def test_what_a_file_holds_in_vain_is_reported(models):
+    state, _, target = models
+    state["image_encoder.head.weight"] = torch.zeros(1)
+    assert load_state(target, state, "sam.pth").unused == ("image_encoder.head.weight",)
+    backbone = SAMAdapterBackbone(encoder=TinyViTEncoder())
+    unused = set(load_state(backbone, state, "sam.pth").unused)
+    rest = {key for key in state if key.startswith(("prompt_encoder.", "mask_decoder."))}
+    assert unused == {"image_encoder.head.weight", *rest}
+
+
 def test_a_checkpoint_comes_back_whole(models, tmp_path):
     _, source, target = models
     torch.save({"model": source.state_dict(), "iteration": 3}, tmp_path / "model.pth")

