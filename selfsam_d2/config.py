@@ -73,6 +73,9 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.PROMPT.SPACING_SCALE = 0.55
     cfg.PROMPT.DEFAULT_RADIUS = 12.0  # px, half side of the box of a point that is alone
     cfg.PROMPT.MASK_TOKEN = 0  # 0: SAM's single-mask token; 1, 2, 3: its multi-mask tokens
+    # MB that the masks of one crop may hold for the backward pass. Those of the points beyond are
+    # computed again there: the same gradients in more time.
+    cfg.PROMPT.DECODER_MEMORY = 768
 
     # Pseudo labels S_P and S_I.
     cfg.PSEUDO_LABEL = CN()
@@ -131,6 +134,12 @@ def _add_output_keys(cfg: CN) -> None:
     cfg.INFERENCE.OVERLAP = 80  # px shared by neighbouring windows
     cfg.INFERENCE.BLEND = "centre"  # centre: centre parts kept | blend: weighted mean
     cfg.INFERENCE.BATCH_SIZE = 4  # windows per forward pass
+    # vit_t only, whose attention is local: side in px of what the encoder sees at once, so that the
+    # overlaps of windows are encoded once; 0: the window.
+    cfg.INFERENCE.TILE = 0
+    # Processes that post-process images while the network is at the next ones (it is then given
+    # WORKERS + 1 images at a time); 0: no processes. For a GPU: on a CPU they compete with it.
+    cfg.INFERENCE.WORKERS = 0
 
     # From foreground map and HV maps to instances (HoVer-Net's recipe). The authors' markers (0.5,
     # opened by 5 px) bring true maps back at AJI 0.945 on MoNuSeg val, these at 0.981.

@@ -63,7 +63,7 @@ def main() -> None:
         model,
         records,
         PointPromptDatasetMapper(cfg),
-        window=cfg.INFERENCE.WINDOW,
+        window=cfg.INPUT.NUCLEI.CROP,
         overlap=cfg.INFERENCE.OVERLAP,
     )
     # No bar where stderr is a file.

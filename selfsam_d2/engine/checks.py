@@ -17,6 +17,7 @@ from selfsam_d2.modeling.nuclei_head import NUCLEI_HEAD_REGISTRY
 from selfsam_d2.modeling.postprocess import PostProcessSettings
 from selfsam_d2.modeling.prompter import NEGATIVE_CHOICES
 from selfsam_d2.modeling.sliding_window import BLENDS
+from selfsam_d2.modeling.vit import VIT_SIZES
 from selfsam_d2.pseudo_labels.alpha import ALPHA_SCHEDULES
 from selfsam_d2.pseudo_labels.prompt_label import ENTROPY_REDUCTIONS
 from selfsam_d2.structures.centre import CENTRE_RULES
@@ -43,12 +44,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "SELF_REFINE.ALPHA_CONSTANT": (0, 1),
     "SELF_REFINE.ALPHA_GAMMA": (0, 1),
     "PROMPT.NUM_NEGATIVES": (0, 4),
+    "PROMPT.DECODER_MEMORY": (0, float("inf")),
     "PROMPT.MASK_TOKEN": (MASK_TOKENS[0], MASK_TOKENS[-1]),
     "INPUT.NUCLEI.CROP": (16, float("inf")),
     "INPUT.NUCLEI.SHIFT": (0, float("inf")),
     "INPUT.NUCLEI.FLIP": (0, 1),
     "INPUT.NUCLEI.COLOR": (0, 0.99),
     "INFERENCE.WINDOW": (16, float("inf")),
+    "INFERENCE.WORKERS": (0, float("inf")),
+    "INFERENCE.TILE": (0, float("inf")),
     "INFERENCE.BATCH_SIZE": (1, float("inf")),
     "MODEL.ADAPTER.HIGH_PASS_SHARE": (0, 1),
     "MODEL.ADAPTER.REDUCTION": (1, float("inf")),
@@ -118,6 +122,11 @@ def _check_sizes(cfg: Any) -> None:
         raise InputError(
             f"INFERENCE.OVERLAP {cfg.INFERENCE.OVERLAP}",
             f"expected 0 to INFERENCE.WINDOW - 1 = {cfg.INFERENCE.WINDOW - 1}",
+        )
+    if cfg.INFERENCE.TILE and cfg.MODEL.SAM.ENCODER in VIT_SIZES:
+        raise InputError(
+            f"INFERENCE.TILE {cfg.INFERENCE.TILE}",
+            f"{cfg.MODEL.SAM.ENCODER} attends globally and must see windows; set it to 0",
         )
     scale = cfg.INPUT.NUCLEI.SCALE
     if len(scale) != 2 or not 0 < scale[0] <= scale[1]:

@@ -196,6 +196,8 @@ class SelfSAMTrainer(DefaultTrainer):
         return build_detection_test_loader(
             load_records([dataset_name]),
             mapper=ImageDatasetMapper(),
+            # Several at a time, so that some are post-processed while others are predicted.
+            batch_size=1 + cfg.INFERENCE.WORKERS,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
 

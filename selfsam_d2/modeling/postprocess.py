@@ -10,16 +10,16 @@ Shape legend:
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.segmentation import watershed
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.modeling.marker_watershed import marker_watershed
 
 __all__ = ["PostProcessSettings", "separate_nuclei"]
 
@@ -110,14 +110,15 @@ def separate_nuclei(
         ValueError: if the shapes don't match, or a value is not finite.
     """
     _check_maps(foreground, hv)
-    inside = ndimage.binary_fill_holes(
+    inside = _fill_holes(
         _drop_small(foreground >= settings.foreground_threshold, settings.min_object_area)
     )
+    objects = _label_objects(inside)
     energy = _border_energy(hv, settings.sobel_kernel)
-    markers = _label_markers(inside, energy, settings)
+    markers = _label_markers(objects, energy, settings)
     kernel = (settings.smoothing_kernel, settings.smoothing_kernel)
-    landscape = -cv2.GaussianBlur((1 - energy) * inside, kernel, 0)
-    return watershed(landscape, markers, mask=inside).astype(np.int32)
+    landscape = -np.asarray(cv2.GaussianBlur((1 - energy) * inside, kernel, 0), dtype=np.float64)
+    return marker_watershed(landscape, markers, objects)
 
 
 def _check_maps(foreground: FloatArray, hv: FloatArray) -> None:
@@ -145,12 +146,34 @@ def _drop_small(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     return keep[parts]
 
 
+def _fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Add the connected parts of the background that don't reach the edge of the image."""
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(
+        (~mask).astype(np.uint8), connectivity=CONNECTIVITY
+    )
+    left, top, width, height = statistics[:, : cv2.CC_STAT_HEIGHT + 1].T
+    hole = (left > 0) & (top > 0)
+    hole &= (left + width < mask.shape[1]) & (top + height < mask.shape[0])
+    hole[0] = True  # the mask itself
+    return hole[parts]
+
+
+def _label_objects(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """(H, W) int32: 0, or the number of the connected object."""
+    _, objects = cv2.connectedComponents(mask.astype(np.uint8), connectivity=CONNECTIVITY)
+    return np.asarray(objects, dtype=np.int32)
+
+
 def _border_energy(hv: FloatArray, sobel_kernel: int) -> NDArray[np.float64]:
     """E of :func:`separate_nuclei`, (H, W) in [0, 1]: high where a map falls."""
-    maps = hv.astype(np.float64)
-    slope_x = cv2.Sobel(maps[0], cv2.CV_64F, 1, 0, ksize=sobel_kernel)
-    slope_y = cv2.Sobel(maps[1], cv2.CV_64F, 0, 1, ksize=sobel_kernel)
-    return np.maximum(1 - _min_max(slope_x), 1 - _min_max(slope_y))
+
+    def fall(axis: int) -> NDArray[np.float64]:
+        map_ = np.ascontiguousarray(hv[axis], dtype=np.float64)
+        slope = cv2.Sobel(map_, cv2.CV_64F, 1 - axis, axis, ksize=sobel_kernel)
+        return 1 - _min_max(np.asarray(slope, dtype=np.float64))
+
+    with ThreadPoolExecutor(2) as pool:  # OpenCV and numpy hold no lock of the interpreter
+        return np.maximum(*pool.map(fall, (0, 1)))
 
 
 def _min_max(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -162,20 +185,18 @@ def _min_max(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _label_markers(
-    inside: NDArray[np.bool_], energy: NDArray[np.float64], settings: PostProcessSettings
+    objects: NDArray[np.int32], energy: NDArray[np.float64], settings: PostProcessSettings
 ) -> NDArray[np.int32]:
     """(H, W) int32 markers 1..N; an object that holds none is a marker as a whole."""
     ellipse = cv2.getStructuringElement(
         cv2.MORPH_ELLIPSE, (settings.marker_opening, settings.marker_opening)
     )
-    candidates = (inside & (energy < settings.marker_threshold)).astype(np.uint8)
+    candidates = ((objects > 0) & (energy < settings.marker_threshold)).astype(np.uint8)
     opened = cv2.morphologyEx(candidates, cv2.MORPH_OPEN, ellipse).astype(bool)
     kept = _drop_small(opened, settings.min_marker_area)
-    count, objects = cv2.connectedComponents(inside.astype(np.uint8), connectivity=CONNECTIVITY)
-    unmarked = np.ones(count, dtype=bool)
+    unmarked = np.ones(int(objects.max()) + 1, dtype=bool)
     unmarked[objects[kept]] = False
     unmarked[0] = False
     # A whole object never touches a marker of another one, so one labelling numbers them all.
     kept |= unmarked[objects]
-    _, markers = cv2.connectedComponents(kept.astype(np.uint8), connectivity=CONNECTIVITY)
-    return np.asarray(markers, dtype=np.int32)
+    return _label_objects(kept)

@@ -6,6 +6,7 @@ Shapes:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = ["Prompter"]
 NEGATIVE_CHOICES = ("nearest", "random")
 # SAM's prompt encoder adds half a pixel of its own; our coordinates already name positions.
 SAM_HALF_PIXEL = 0.5
+MEGABYTE = 2**20
 
 
 class Prompter(nn.Module):
@@ -39,6 +41,8 @@ class Prompter(nn.Module):
         spacing_scale: c of the box.
         default_radius: px, half side of the box of a point that is alone.
         mask_token: 0: SAM's single-mask token, 1 to 3: its multi-mask tokens.
+        decoder_memory: MB that the masks of one crop may hold for the backward pass; those beyond
+            are computed again there.
     """
 
     @configurable
@@ -53,6 +57,7 @@ class Prompter(nn.Module):
         spacing_scale: float = 0.55,
         default_radius: float = 12.0,
         mask_token: int = 0,
+        decoder_memory: float = math.inf,
     ) -> None:
         super().__init__()
         if negative_choice not in NEGATIVE_CHOICES:
@@ -68,6 +73,7 @@ class Prompter(nn.Module):
         self.spacing_scale = spacing_scale
         self.default_radius = default_radius
         self.mask_token = mask_token
+        self.decoder_memory = decoder_memory
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -80,6 +86,7 @@ class Prompter(nn.Module):
             "spacing_scale": cfg.PROMPT.SPACING_SCALE,
             "default_radius": cfg.PROMPT.DEFAULT_RADIUS,
             "mask_token": cfg.PROMPT.MASK_TOKEN,
+            "decoder_memory": cfg.PROMPT.DECODER_MEMORY,
         }
 
     def encode(self, points: Tensor, context: Tensor, crop: int, seed: list[int]) -> Tensor:
@@ -129,6 +136,7 @@ class Prompter(nn.Module):
             self.prompt_encoder.get_dense_pe()[0],
             tokens,
             self.mask_token,
+            self.decoder_memory * MEGABYTE,
         )
 
     def _negatives(self, points: Tensor, context: Tensor, seed: list[int]) -> Tensor:

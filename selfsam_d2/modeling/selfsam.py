@@ -140,13 +140,11 @@ class SelfSAM(nn.Module):
             of dicts, see :class:`NucleiInference`.
         """
         if not self.training:
-            return [
-                self.inference_settings(self.predict_windows, sample["image"].to(self.device))
-                for sample in batched_inputs
-            ]
-        images = torch.stack([sample["image"] for sample in batched_inputs]).to(self.device)
-        base, adapted = self._embeddings(images, batched_inputs[0])
-        head = resize_maps(self.nuclei_head(adapted), images.shape[-2:])
+            images = (sample["image"].to(self.device) for sample in batched_inputs)
+            return self.inference_settings(self.predict_windows, images)
+        crops = torch.stack([sample["image"] for sample in batched_inputs]).to(self.device)
+        base, adapted = self._embeddings(crops, batched_inputs[0])
+        head = resize_maps(self.nuclei_head(adapted), crops.shape[-2:])
         contrast = self.loss_weights["loss_contrast"] > 0
         features = self.contrast_head(adapted) if contrast else None
         per_image = [
@@ -175,9 +173,10 @@ class SelfSAM(nn.Module):
         return base[EMBEDDING], adapted[EMBEDDING]
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """(B, 3, h, w) uint8 RGB -> (B, 3, S, S) normalised."""
+        """(B, 3, c, c) uint8 RGB -> (B, 3, S, S) normalised; other sides at the same scale."""
         normalised = (images.float() - self.pixel_mean) / self.pixel_std
-        return resize_maps(normalised, (self.input_side, self.input_side))
+        height, width = (self.inference_settings.encoder_side(each) for each in images.shape[-2:])
+        return resize_maps(normalised, (height, width))
 
     def predict_windows(self, images: Tensor) -> Tensor:
         """Prompt-free prediction.
@@ -193,7 +192,7 @@ class SelfSAM(nn.Module):
 
     def predict_embedding(self, embedding: Tensor, size: Sequence[int]) -> Tensor:
         """As :meth:`predict_windows`, from z_adapt (B, 256, S/16, S/16): (B, 3, *size)."""
-        head = resize_maps(self.nuclei_head(embedding), size)
+        head = resize_maps(self.inference_settings.decode(self.nuclei_head, embedding), size)
         return torch.cat([head[:, :1].sigmoid(), head[:, 1:]], dim=1)
 
     def prompt_logits(self, embedding: Tensor, tokens: Tensor, size: Sequence[int]) -> Tensor:

@@ -22,12 +22,16 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["decode_masks"]
 
 # Bytes of the largest tensor of one pass. What is larger than 32 MB does not stay in caches and is
 # mapped anew by the C library each time, which costs more than it saves to decode all at once.
 CHUNK_BYTES = 32 * 2**20
+# Maps of C channels on all image tokens that a prompt leaves for the backward pass: 4 in each of
+# the two layers and 8 in the up-scaling, whose maps hold two channels for one.
+SAVED_MAPS = 16
 
 
 def decode_masks(
@@ -36,6 +40,7 @@ def decode_masks(
     position: Tensor,
     prompts: Tensor,
     mask_token: int = 0,
+    memory: float = math.inf,
 ) -> Tensor:
     """Mask logits of K prompts on one image, as :meth:`MaskDecoder.predict_masks` gives them.
 
@@ -45,15 +50,24 @@ def decode_masks(
         position: (C, h, w) SAM's positional encoding of the grid.
         prompts: (K, P, C) sparse prompt tokens, K >= 1.
         mask_token: which of the decoder's mask tokens is read.
+        memory: bytes that all prompts together may hold for the backward pass, about. The prompts
+            beyond are computed again there: the same gradients.
 
     Returns:
         (K, 4h, 4w).
     """
-    channels, height, width = embedding.shape
+    map_bytes = embedding.numel() * embedding.element_size()
     # The up-scaled maps hold twice the channels on each image token.
-    per_prompt = 2 * channels * height * width * embedding.element_size()
-    chunks = prompts.split(max(1, CHUNK_BYTES // per_prompt))
-    return torch.cat([_decode(decoder, embedding, position, each, mask_token) for each in chunks])
+    chunks = prompts.split(max(1, CHUNK_BYTES // (2 * map_bytes)))
+    logits, held = [], 0
+    for each in chunks:
+        held += SAVED_MAPS * map_bytes * len(each)
+        arguments = (decoder, embedding, position, each, mask_token)
+        if held <= memory or not torch.is_grad_enabled():
+            logits.append(_decode(*arguments))
+        else:
+            logits.append(checkpoint(_decode, *arguments, use_reentrant=False))
+    return torch.cat(logits)
 
 
 def _decode(

@@ -17,7 +17,14 @@ from torch import Tensor
 
 from selfsam_d2.errors import InputError
 
-__all__ = ["BLENDS", "keep_centres", "mirror_to_window", "predict_by_windows", "window_grid"]
+__all__ = [
+    "BLENDS",
+    "decode_by_windows",
+    "keep_centres",
+    "mirror_to_window",
+    "predict_by_windows",
+    "window_grid",
+]
 
 BLENDS = ("centre", "blend")
 
@@ -103,9 +110,41 @@ def predict_by_windows(
     grid = window_grid(height, width, window, overlap)
     padded, (top, left) = mirror_to_window(image, window)
     predictions = _predictions(padded, predict, grid, window, batch_size)
-    join = keep_centres if blend == "centre" else _weighted_mean
-    joined = join(predictions, grid, (padded.shape[1], padded.shape[2]), window)
+    joined = _JOINS[blend](predictions, grid, (padded.shape[1], padded.shape[2]), window)
     return joined[:, top : top + height, left : left + width]
+
+
+def decode_by_windows(
+    embedding: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    window: int,
+    overlap: int,
+    blend: str = "centre",
+    batch_size: int = 4,
+) -> Tensor:
+    """Decode an image embedding that is larger than the decoder was trained on.
+
+    Args:
+        embedding: (D, h, w), no side shorter than the window.
+        decode: (B, D, t, t) -> (B, C, s t, s t) with one s for all.
+        window: t, side of a window in tokens.
+        overlap: tokens shared by neighbouring windows, in [0, t).
+        blend: ``centre`` or ``blend``, see :func:`predict_by_windows`.
+        batch_size: B.
+
+    Returns:
+        (C, s h, s w).
+    """
+    height, width = embedding.shape[1:]
+    grid = window_grid(height, width, window, overlap)
+    decoded = [
+        decode(torch.stack([embedding[:, y : y + window, x : x + window] for y, x in corners]))
+        for corners in (grid[i : i + batch_size] for i in range(0, len(grid), batch_size))
+    ]
+    scale = decoded[0].shape[-1] // window
+    scaled = [(scale * y, scale * x) for y, x in grid]
+    predictions = (each for batch in decoded for each in batch)
+    return _JOINS[blend](predictions, scaled, (scale * height, scale * width), scale * window)
 
 
 def mirror_to_window(image: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
@@ -197,3 +236,6 @@ def _weighted_mean(
         weights[y : y + window, x : x + window] += weight
     assert total is not None  # a grid has at least one window
     return total / weights
+
+
+_JOINS = {"centre": keep_centres, "blend": _weighted_mean}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
 from selfsam_d2.modeling.crop_losses import LOSS_NAMES
@@ -34,7 +35,7 @@ def build_selfsam():
             nuclei_head=SAMNucleiHead(),
             contrast_head=ContrastHead(foreground_threshold=0.0),
             label_maker=PseudoLabelMaker(**(labels or {})),
-            inference=NucleiInference(window=32, overlap=8),
+            inference=NucleiInference(window=32, overlap=8, crop=32, input_side=SIDE),
             loss_weights=dict(zip(LOSS_NAMES, weights, strict=True)),
             keep_empty_prompts=True,
             input_side=SIDE,
@@ -62,3 +63,29 @@ def make_crop():
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def randomise():
+    def randomise(module):
+        """Values of the order of a trained encoder's, position embeddings (zero at first) too."""
+        for name, parameter in module.named_parameters():
+            if "pos" in name:
+                torch.nn.init.normal_(parameter, std=0.5)
+            elif parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+            else:
+                torch.nn.init.normal_(parameter, mean=float(name.endswith("weight")), std=0.1)
+
+    return randomise
+
+
+@pytest.fixture(scope="session")
+def interpolate_position():
+    def interpolate_position(encoder, grid):
+        """segment-anything's encoder for another side: its absolute embedding resized."""
+        position = encoder.pos_embed.data.permute(0, 3, 1, 2)
+        resized = F.interpolate(position, size=grid, mode="bicubic", align_corners=False)
+        encoder.pos_embed = torch.nn.Parameter(resized.permute(0, 2, 3, 1))
+
+    return interpolate_position

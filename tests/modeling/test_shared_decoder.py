@@ -44,6 +44,35 @@ def test_masks_and_gradients_equal_segment_anything(decoder, count, size, length
     assert torch.allclose(got, wanted, rtol=0, atol=1e-9 * float(wanted.abs().max()))
 
 
+@pytest.mark.parametrize(("memory", "again"), [(0, 5), (2, 3), (4.5, 1), (5, 0)])
+def test_prompts_beyond_the_memory_are_decoded_again(decoder, monkeypatch, memory, again):
+    monkeypatch.setattr(shared_decoder, "CHUNK_BYTES", 1)  # one prompt at a time
+    embedding = torch.randn(256, 4, 4, dtype=torch.double, requires_grad=True)
+    position = torch.randn(256, 4, 4, dtype=torch.double)
+    prompts = torch.randn(5, 2, 256, dtype=torch.double)
+    expected = decode_masks(decoder, embedding, position, prompts)
+    (wanted,) = torch.autograd.grad(expected.square().sum(), embedding)
+    calls = []
+    decode = shared_decoder._decode
+
+    def spy(*arguments):
+        calls.append(arguments)
+        return decode(*arguments)
+
+    monkeypatch.setattr(shared_decoder, "_decode", spy)
+    per_prompt = shared_decoder.SAVED_MAPS * embedding.numel() * 8
+    found = decode_masks(decoder, embedding, position, prompts, memory=memory * per_prompt)
+    assert len(calls) == 5
+    (got,) = torch.autograd.grad(found.square().sum(), embedding)
+    assert len(calls) == 5 + again
+    assert torch.equal(found, expected)
+    assert torch.allclose(got, wanted, rtol=1e-12, atol=0)
+    calls.clear()
+    with torch.no_grad():
+        decode_masks(decoder, embedding, position, prompts, memory=0)
+    assert len(calls) == 5
+
+
 def test_chunks_change_nothing(decoder, monkeypatch):
     embedding, position = torch.randn(2, 256, 4, 4, dtype=torch.double)
     prompts = torch.randn(5, 2, 256, dtype=torch.double)
