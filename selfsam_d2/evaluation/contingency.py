@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+
+from selfsam_d2.evaluation.runs import run_starts
 
 __all__ = ["ContingencyTable", "check_instance_maps"]
 
@@ -39,11 +42,16 @@ def check_instance_maps(true: IntArray, pred: IntArray) -> None:
         )
 
 
-def _positions(instance_map: IntArray) -> tuple[NDArray[np.int64], int]:
+def _positions(ids: IntArray) -> tuple[NDArray[np.int64], int]:
     """Replace each id by its position among the ids, background first, and count the positions."""
-    ids, positions = np.unique(instance_map, return_inverse=True)
-    offset = 0 if ids.size and ids[0] == 0 else 1
-    return positions.ravel().astype(np.int64) + offset, ids.size + offset
+    present = np.unique(ids)
+    offset = 0 if present.size and present[0] == 0 else 1
+    return np.searchsorted(present, ids) + offset, present.size + offset
+
+
+def _areas(positions: NDArray[np.int64], lengths: NDArray[np.int64], count: int) -> Any:
+    """(count - 1,) pixels of each position but the background; exact up to 2^53."""
+    return np.bincount(positions, weights=lengths, minlength=count)[1:].astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -79,17 +87,21 @@ class ContingencyTable:
             ValueError: if a map is not (H, W) integers, has a negative id, or the sizes differ.
         """
         check_instance_maps(true, pred)
-        true_at, num_true = _positions(true)
-        pred_at, num_pred = _positions(pred)
-        pairs, counts = np.unique(true_at * num_pred + pred_at, return_counts=True)
-        rows, columns = np.divmod(pairs, num_pred)
-        both = (rows > 0) & (columns > 0)
+        starts = run_starts(true, pred)
+        lengths = np.diff(starts, append=true.size)
+        true_at, num_true = _positions(true.ravel()[starts])
+        pred_at, num_pred = _positions(pred.ravel()[starts])
+        both = (true_at > 0) & (pred_at > 0)
+        pairs = coo_array(
+            (lengths[both], (true_at[both] - 1, pred_at[both] - 1)),
+            shape=(num_true - 1, num_pred - 1),
+        ).tocsr()  # adds up the runs of a pair, and sorts
         return cls(
-            true_areas=np.bincount(true_at, minlength=num_true)[1:],
-            pred_areas=np.bincount(pred_at, minlength=num_pred)[1:],
-            true_index=rows[both] - 1,
-            pred_index=columns[both] - 1,
-            overlaps=counts[both].astype(np.int64),
+            true_areas=_areas(true_at, lengths, num_true),
+            pred_areas=_areas(pred_at, lengths, num_pred),
+            true_index=np.repeat(np.arange(num_true - 1), np.diff(pairs.indptr)),
+            pred_index=pairs.indices.astype(np.int64),
+            overlaps=pairs.data,
         )
 
     @property

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from skimage.measure import label
 
 from selfsam_d2.evaluation.contingency import ContingencyTable, check_instance_maps
+from selfsam_d2.evaluation.runs import label_components
 
 __all__ = [
     "METRIC_NAMES",
@@ -244,7 +244,7 @@ def _aji_of_pairs(table: ContingencyTable, pairs: NDArray[np.int64]) -> float:
 
 def _component_table(true: IntArray, pred: IntArray) -> ContingencyTable:
     check_instance_maps(true, pred)
-    return ContingencyTable.from_maps(label(true, connectivity=2), label(pred, connectivity=2))
+    return ContingencyTable.from_maps(label_components(true), label_components(pred))
 
 
 def _aji_fast(table: ContingencyTable) -> float:
