@@ -147,3 +147,9 @@ def test_an_evaluation_needs_a_dataset(small_config):
     check_evaluation(cfg)
     with pytest.raises(InputError, match=r"DATASETS\.TEST \(\): nothing to evaluate"):
         check_evaluation(cfg, needed=True)
+
+
+def test_tiles_are_for_an_encoder_that_attends_locally(small_config):
+    check_config(small_config("INFERENCE.TILE", 512))
+    with pytest.raises(InputError, match=r"INFERENCE\.TILE 512: vit_b attends globally"):
+        check_config(small_config("INFERENCE.TILE", 512, "MODEL.SAM.ENCODER", "vit_b"))

@@ -1,0 +1,84 @@
+"""Whole images: windows or tiles of the encoder, and post-processing in other processes."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from selfsam_d2.modeling.inference import NucleiInference
+from selfsam_d2.modeling.sliding_window import decode_by_windows
+
+
+def enlarge(windows):
+    """A decoder without context: every token becomes 4 x 4 px."""
+    return F.interpolate(windows[:, :2], scale_factor=4)
+
+
+@pytest.mark.parametrize("blend", ["centre", "blend"])
+@pytest.mark.parametrize("size", [(6, 6), (9, 17), (7, 6)])
+def test_a_decoder_without_context_gives_what_it_gives_on_the_whole(blend, size):
+    embedding = torch.randn(5, *size, dtype=torch.double)
+    sizes = []
+
+    def decode(windows):
+        sizes.append(windows.shape[2:])
+        return enlarge(windows)
+
+    found = decode_by_windows(embedding, decode, window=6, overlap=3, blend=blend, batch_size=2)
+    assert set(sizes) == {(6, 6)}
+    assert torch.allclose(found, enlarge(embedding[None])[0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [((1000, 1000), 512), ((300, 900), 320), ((224, 224), 224), ((50, 900), 224)]
+)
+def test_tiles_are_no_larger_than_the_image_needs(size, side):
+    inference = NucleiInference(window=224, tile=512, crop=224, input_side=448)
+    assert inference.tile_side(*size) == side
+    # The encoder takes multiples of 64, at the scale of the training.
+    assert inference.encoder_side(side) == 2 * side
+    assert NucleiInference(window=224, crop=224, input_side=448).tile_side(*size) == 224
+
+
+@torch.no_grad()
+def test_tiles_are_encoded_at_once_and_decoded_in_windows(build_selfsam):
+    model = build_selfsam().eval()
+    inference = model.inference_settings  # windows of 32 px, resized to 64
+    encoded, decoded = [], []
+    model.backbone.register_forward_pre_hook(lambda _, given: encoded.append(given[0].shape))
+    model.nuclei_head.register_forward_pre_hook(lambda _, given: decoded.append(given[0].shape))
+    image = torch.randint(0, 255, (3, 64, 96), dtype=torch.uint8)
+    windows = inference.predict_maps(model.predict_windows, image)
+    assert {tuple(shape[2:]) for shape in encoded} == {(64, 64)}
+    encoded.clear()
+    decoded.clear()
+    inference.tile = 64
+    tiles = inference.predict_maps(model.predict_windows, image)
+    assert [tuple(shape) for shape in encoded] == [(1, 3, 128, 128)] * 2
+    assert {tuple(shape[2:]) for shape in decoded} == {(4, 4)}
+    assert tiles.shape == windows.shape == (3, 64, 96)
+    assert torch.isfinite(tiles).all()
+
+
+def test_workers_give_what_this_process_gives():
+    truth = np.zeros((40, 40), np.float32)
+    truth[5:15, 5:20] = truth[25:38, 10:30] = 0.9
+    images = [torch.full((3, 40, 40), value, dtype=torch.uint8) for value in (1, 2)]
+
+    def predict(windows):
+        maps = torch.zeros(len(windows), 3, 40, 40)
+        maps[:, 0] = torch.from_numpy(truth) * (windows[:, 0].amin() == 1)
+        return maps
+
+    results = [
+        NucleiInference(window=40, overlap=0, workers=workers)(predict, images)
+        for workers in (0, 1)
+    ]
+    assert [int(each["instance_map"].max()) for each in results[0]] == [2, 0]
+    for here, there in zip(*results, strict=True):
+        assert torch.equal(here["instance_map"], there["instance_map"])
+        assert torch.equal(here["foreground"], there["foreground"])
+        for mine, theirs in zip(
+            here["instances"].pred_masks, there["instances"].pred_masks, strict=True
+        ):
+            assert torch.equal(mine, theirs)

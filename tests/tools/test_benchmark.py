@@ -1,0 +1,85 @@
+"""The benchmark: both sides give the same, and what it writes is what it measured."""
+
+import json
+import runpy
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@pytest.fixture(autouse=True)
+def tools_on_path(monkeypatch):
+    # As Python puts the folder of a script there.
+    monkeypatch.syspath_prepend(str(TOOLS))
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
+        try:
+            runpy.run_path(str(TOOLS / "benchmark.py"), run_name="__main__")
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def measure(tools_on_path):
+    from benchmarks import measure
+
+    return measure
+
+
+def test_both_sides_agree_and_the_json_has_their_ratio(run, tmp_path):
+    path = tmp_path / "out" / "benchmark.json"
+    status, out, err = run("--only", "postprocess", "metrics", "--repeats", 1, "--json", path)
+    assert status == 0, err
+    assert "post-processing, 1000²" in out
+    written = json.loads(path.read_text())
+    assert set(written["ratios"]) == {"postprocess_time", "metrics_time"}
+    for key, ratio in written["ratios"].items():
+        line = written["lines"][key]
+        assert ratio == line["ours"] / line["other"] > 0
+    assert written["absolute"] == {}
+    assert written["environment"]["threads"] >= 1
+    assert written["environment"]["versions"]["segment-anything"] == "1.0"
+    post_processing = written["lines"]["postprocess_time"]["raw"]
+    assert post_processing["nuclei"] > 900
+    assert post_processing["pixels_that_differ"] == 0
+    metrics = written["lines"]["metrics_time"]["raw"]
+    assert min(metrics["nuclei"]) > 900
+    assert metrics["largest_difference"] < 1e-9
+
+
+def test_memory_is_that_of_the_process_measured(measure):
+    taken = bytearray(300 * 2**20)
+    run = measure.in_own_process(partial, eval, "len(bytearray(200 * 2**20))")
+    assert run["result"] == 200 * 2**20
+    assert 0.2 < run["added_gb"] < 0.3
+    assert run["added_gb"] < run["peak_gb"]
+    del taken
+    with pytest.raises(RuntimeError, match=r"partial.* ended with status 3"):
+        measure.in_own_process(partial, exec, "import os; os._exit(3)")
+
+
+def test_both_are_run_in_turns(measure):
+    order = []
+    timing = measure.interleave(lambda: order.append("a"), lambda: order.append("b"), 2)
+    assert order == ["a", "b"] * 3  # once to warm up
+    assert len(timing.ours) == len(timing.other) == 2
+
+
+def test_bad_arguments_are_one_line(run):
+    for arguments, text in ((["--repeats", 0], "--repeats 0: "), (["--only", "magic"], "magic")):
+        status, _, err = run(*arguments)
+        assert status == 2
+        assert text in err
+        assert err.count("\n") == 1

@@ -1,0 +1,1 @@
+"""What ``tools/benchmark.py`` measures: this package beside the plain way of doing the same."""

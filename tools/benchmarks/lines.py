@@ -1,0 +1,223 @@
+"""The lines of the table: each compares this package with the plain way of doing the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from segment_anything.modeling.image_encoder import Attention
+from torch import nn
+
+from benchmarks.measure import Line, device, in_own_process, interleave
+from benchmarks.plain_metrics import plain_metrics
+from benchmarks.plain_pipeline import plain_postprocess, predict_window_by_window
+from benchmarks.scenes import CROP, make_image, make_maps, make_pair
+from benchmarks.steps import build_selfsam, prepare_step
+from selfsam_d2.evaluation.contingency import ContingencyTable
+from selfsam_d2.evaluation.metrics import nuclei_metrics
+from selfsam_d2.modeling.postprocess import PostProcessSettings, separate_nuclei
+from selfsam_d2.modeling.vit import RelativeAttention
+
+__all__ = ["LINES", "RATIOS"]
+
+# The ratios that the table sets a target for; other lines are there to explain them.
+RATIOS = (
+    "attention_memory",
+    "attention_time",
+    "vitb_step_time",
+    "base_cache_step_time",
+    "predict_time",
+    "postprocess_time",
+    "metrics_time",
+    "points_memory_growth",
+)
+
+GRID, DIM, HEADS = 64, 768, 12  # of a global block of ViT-B at side 1024
+OVERLAP = 80  # px
+
+
+def prepare_attention(ours: bool, backward: bool) -> Callable[[], None]:
+    """A global attention of ViT-B, ready to be run."""
+    attention, tokens = _attention(ours)
+    tokens.requires_grad_(backward)
+
+    def run() -> None:
+        with torch.set_grad_enabled(backward):
+            out = attention(tokens)
+        if backward:
+            out.sum().backward()
+
+    return run
+
+
+def _attention(ours: bool) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    theirs = Attention(DIM, HEADS, use_rel_pos=True, input_size=(GRID, GRID))
+    nn.init.normal_(theirs.rel_pos_h, std=0.1)
+    nn.init.normal_(theirs.rel_pos_w, std=0.1)
+    tokens = torch.randn(1, GRID, GRID, DIM)
+    own = RelativeAttention(DIM, HEADS, 0)
+    own.load_state_dict(theirs.state_dict())
+    chosen = own if ours else theirs
+    return chosen.requires_grad_(False).to(device()), tokens.to(device())
+
+
+@torch.no_grad()
+def _attention_difference() -> float:
+    ours, tokens = _attention(True)
+    return float((ours(tokens) - _attention(False)[0](tokens)).abs().max())
+
+
+def attention(repeats: int) -> list[Line]:
+    """Global attention of ViT-B: memory and time, forward; with backward beside."""
+    lines = []
+    for backward in (False, True):
+        suffix, text = ("_training", "forward + backward") if backward else ("", "forward")
+        memory = [in_own_process(prepare_attention, ours, backward) for ours in (True, False)]
+        timing = interleave(
+            prepare_attention(True, backward), prepare_attention(False, backward), repeats
+        )
+        work = f"ViT-B global attention, {GRID}x{GRID} tokens, {text}"
+        added = [each["added_gb"] for each in memory]
+        raw = {"largest_difference": _attention_difference()}
+        lines += [
+            Line(
+                f"attention_memory{suffix}",
+                f"{work}: memory",
+                "GB",
+                *added,
+                1 / 5,
+                {**raw, "runs": memory},
+            ),
+            Line(
+                f"attention_time{suffix}", f"{work}: time", "s", *timing.medians, 1.0, timing.raw()
+            ),
+        ]
+    return lines
+
+
+def vitb_step(repeats: int) -> list[Line]:
+    """A training step of ViT-B at side 1024 with 24 points."""
+    ours = ("vit_b", 24, False, False, {})
+    other = ("vit_b", 24, True, False, {})
+    memory = [in_own_process(prepare_step, *arguments) for arguments in (ours, other)]
+    timing = interleave(prepare_step(*ours), prepare_step(*other), repeats)
+    work = "ViT-B step, side 1024, 24 points"
+    peaks = [each["peak_gb"] for each in memory]
+    raw = {"runs": memory, **timing.raw()}
+    return [
+        Line("vitb_step_time", f"{work}: time", "s", *timing.medians, 0.7, raw),
+        Line("vitb_step_memory", f"{work}: memory", "GB", *peaks, None, {"runs": memory}),
+        Line("vitb_step_gb", f"{work}: memory of the process", "GB", peaks[0], None, 5.0),
+    ]
+
+
+def vith_step(repeats: int) -> list[Line]:
+    """A training step of ViT-H at side 1024 with 24 points, once."""
+    del repeats
+    keys = {"MODEL__SAM__CHECKPOINT_BLOCKS": True}
+    run = in_own_process(prepare_step, "vit_h", 24, False, False, keys)
+    work = "ViT-H step, side 1024, 24 points, blocks checkpointed: memory of the process"
+    return [Line("vith_step_gb", work, "GB", run["peak_gb"], None, 16.0, {"run": run})]
+
+
+def base_cache_step(repeats: int) -> list[Line]:
+    """A step of vit_t at side 512 with and without stored base masks."""
+    keys = {"MODEL__SAM__INPUT_SIDE": 512}
+    timing = interleave(
+        prepare_step("vit_t", 24, False, True, keys),
+        prepare_step("vit_t", 24, False, False, keys),
+        repeats,
+    )
+    work = "vit_t step, side 512, 24 points: with base cache / without"
+    return [Line("base_cache_step_time", work, "s", *timing.medians, 0.65, timing.raw())]
+
+
+def predict(repeats: int) -> list[Line]:
+    """Prediction of a 1000² image; what is post-processed are maps of its true nuclei."""
+    model = build_selfsam("vit_t").eval()
+    settings = model.inference_settings
+    image, instance_map = make_image(1000)
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    maps = make_maps(instance_map)
+
+    def ours() -> Any:
+        settings.predict_maps(model.predict_windows, image.to(device()))
+        return separate_nuclei(*maps, settings.postprocess)
+
+    def other() -> Any:
+        predict_window_by_window(model, pixels, CROP, OVERLAP)
+        return plain_postprocess(*maps, settings.postprocess)
+
+    timing = interleave(ours, other, repeats)
+    work = "prediction of a 1000² image, vit_t: whole job / window by window"
+    return [Line("predict_time", work, "s", *timing.medians, 0.5, timing.raw())]
+
+
+def postprocess(repeats: int) -> list[Line]:
+    """Post-processing of a 1000² image with 1,000 nuclei."""
+    maps = make_maps(make_image(1000)[1])
+    settings = PostProcessSettings()
+
+    def ours() -> Any:
+        return separate_nuclei(*maps, settings)
+
+    def other() -> Any:
+        return plain_postprocess(*maps, settings)
+
+    timing = interleave(ours, other, 3 * repeats)
+    found = ours()
+    raw = {
+        "nuclei": int(found.max()),
+        "pixels_that_differ": _differing_pixels(found, other()),
+        **timing.raw(),
+    }
+    work = "post-processing, 1000², 1,000 nuclei: against OpenCV/scikit-image recipe"
+    return [Line("postprocess_time", work, "s", *timing.medians, 0.4, raw)]
+
+
+def _differing_pixels(first: Any, second: Any) -> int:
+    """Pixels that are not in the same nucleus, whatever its number; background is one of them."""
+    table = ContingencyTable.from_maps(first + 1, second + 1)
+    return int(first.size - table.overlaps[table.best_overlaps(table.overlaps)].sum())
+
+
+def metrics(repeats: int) -> list[Line]:
+    """All metrics of 1,000 against about 1,000 nuclei on 1000²."""
+    true = make_image(1000)[1]
+    pred = make_pair(true)
+    timing = interleave(
+        lambda: nuclei_metrics(true, pred), lambda: plain_metrics(true, pred), repeats
+    )
+    ours, other = nuclei_metrics(true, pred), plain_metrics(true, pred)
+    raw = {
+        "nuclei": [len(np.unique(each)) - 1 for each in (true, pred)],
+        "largest_difference": max(abs(ours[name] - other[name]) for name in ours),
+        **timing.raw(),
+    }
+    work = "all metrics, 1000², 1,000 nuclei: against loops over nuclei"
+    return [Line("metrics_time", work, "s", *timing.medians, 1 / 50, raw)]
+
+
+def points_memory(repeats: int) -> list[Line]:
+    """Memory of a vit_t step with 200 points against 20."""
+    del repeats
+    keys = {"MODEL__SAM__INPUT_SIDE": 512}
+    runs = [in_own_process(prepare_step, "vit_t", k, False, False, keys) for k in (200, 20)]
+    work = "vit_t step, side 512: memory of the process, 200 points / 20 points"
+    peaks = [each["peak_gb"] for each in runs]
+    return [Line("points_memory_growth", work, "GB", *peaks, 1.5, {"runs": runs})]
+
+
+LINES: dict[str, Callable[[int], list[Line]]] = {
+    "attention": attention,
+    "vitb_step": vitb_step,
+    "vith_step": vith_step,
+    "base_cache_step": base_cache_step,
+    "predict": predict,
+    "postprocess": postprocess,
+    "metrics": metrics,
+    "points_memory": points_memory,
+}
