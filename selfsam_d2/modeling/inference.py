@@ -35,6 +35,7 @@ class NucleiInference:
             overlaps of windows are not encoded again and again.
         crop: side of a training crop, px.
         input_side: S, side that a training crop is resized to for the encoder, px.
+        amp: half precision on a GPU; a CPU predicts in fp32.
         workers: processes that post-process images while the network is at the next ones; 0: this
             process does it.
         postprocess: thresholds of the post-processing.
@@ -51,6 +52,7 @@ class NucleiInference:
         tile: int = 0,
         crop: int = 224,
         input_side: int = 1024,
+        amp: bool = True,
         workers: int = 0,
         postprocess: PostProcessSettings | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class NucleiInference:
         self.tile = tile
         self.crop = crop
         self.input_side = input_side
+        self.amp = amp
         self.workers = workers
         self.postprocess = postprocess or PostProcessSettings()
 
@@ -74,6 +77,7 @@ class NucleiInference:
             "tile": cfg.INFERENCE.TILE,
             "crop": cfg.INPUT.NUCLEI.CROP,
             "input_side": cfg.MODEL.SAM.INPUT_SIDE,
+            "amp": cfg.INFERENCE.AMP,
             "workers": cfg.INFERENCE.WORKERS,
             "postprocess": PostProcessSettings(
                 **{key.lower(): value for key, value in cfg.POSTPROCESS.items()}
@@ -123,16 +127,18 @@ class NucleiInference:
         Returns:
             (3, H, W) float on the CPU: B in [0, 1], then the HV map in x and y.
         """
-        side = self.tile_side(image.shape[1], image.shape[2])
-        return predict_by_windows(
-            image,
-            predict,
-            window=side,
-            overlap=self.overlap,
-            blend=self.blend,
-            # A tile is a batch of windows by itself.
-            batch_size=1 if self.tile else self.batch_size,
-        ).cpu()
+        device = image.device.type
+        with torch.autocast(device, enabled=self.amp and device == "cuda"):
+            maps = predict_by_windows(
+                image,
+                predict,
+                window=self.tile_side(image.shape[1], image.shape[2]),
+                overlap=self.overlap,
+                blend=self.blend,
+                # A tile is a batch of windows by itself.
+                batch_size=1 if self.tile else self.batch_size,
+            )
+        return maps.float().cpu()
 
     def __call__(
         self, predict: Callable[[Tensor], Tensor], images: Iterable[Tensor]
