@@ -25,7 +25,7 @@ from benchmarks.growth import draw_growth, measure_growth
 from benchmarks.lines import LINES, RATIOS
 from benchmarks.measure import Line, device
 from selfsam_d2.engine.arguments import OneLineParser
-from selfsam_d2.errors import InputError, run_command
+from selfsam_d2.errors import InputError, SelfSAMError, run_command
 
 PACKAGES = ("torch", "segment-anything", "scikit-image", "opencv-python-headless", "numpy", "scipy")
 
@@ -97,10 +97,14 @@ def main() -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     lines: list[Line] = []
+    failed: dict[str, str] = {}
     progress = tqdm(arguments.only, unit="part", file=sys.stderr)
     for name in progress:
         progress.set_description(name)
-        lines += LINES[name](arguments.repeats)
+        try:
+            lines += LINES[name](arguments.repeats)
+        except RuntimeError as error:  # such as no memory for ViT-H; the other lines still count
+            failed[name] = str(error)
     sys.stdout.write(f"{format_table(lines)}\n")
     growth = None
     if arguments.full:
@@ -115,7 +119,10 @@ def main() -> None:
         + "\n"
     )
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(as_json(lines, growth), indent=2))
+        written = {**as_json(lines, growth), "failed": failed}
+        arguments.json.write_text(json.dumps(written, indent=2))
+    if failed:
+        raise SelfSAMError("; ".join(f"{name} failed: {why}" for name, why in failed.items()))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ import hashlib
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selfsam_d2.data.recently_read import RecentlyRead
 from selfsam_d2.data.transforms import AffineCropTransform
 from selfsam_d2.errors import InputError
 
@@ -31,7 +32,9 @@ __all__ = ["BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
 SMALLEST = 1e-4
 # px around a point that its window should show as far as the crop does: larger than most nuclei.
 NEIGHBOURHOOD = 40.0
-CACHED_IMAGES = 16
+CACHED_BYTES = 2**30  # of masks, in each worker
+# What numpy raises for a file that is damaged or empty.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 FIELDS = ("window", "point", "corner", "box", "values")
 # What a mask of a window is: window (y, x), indices of its points, (K, w, w) m_base.
 WindowMasks = tuple[tuple[int, int], np.ndarray, np.ndarray]
@@ -122,6 +125,10 @@ def choose_windows(
     return chosen
 
 
+def _bytes_of(packed: dict[str, np.ndarray]) -> int:
+    return sum(each.nbytes for each in packed.values())
+
+
 def _footprint(transform: AffineCropTransform) -> tuple[np.ndarray, np.ndarray]:
     """Bounding box of a crop in its image: xy of the two corners."""
     height, width = transform.size
@@ -142,26 +149,31 @@ class BaseCache:
         self.folder = Path(folder)
         # File name of an image -> what its masks depend on; filled by the hook that makes them.
         self.keys: dict[str, str] = {}
-        self._read = lru_cache(maxsize=CACHED_IMAGES)(self._load)
+        self._read = RecentlyRead(self._load, _bytes_of, CACHED_BYTES)
 
     def holds(self, record: dict[str, Any]) -> bool:
         """Whether the masks of an image are there, made from what they would be made from now."""
         try:
-            with np.load(self._path(record), allow_pickle=False) as stored:
-                return str(stored["key"]) == self.keys[record["file_name"]]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            # Read whole, since damage shows in the checksums of its parts.
+            self._load(str(self._path(record)), self.keys[record["file_name"]])
+        except InputError:
             return False
+        return True
 
     def write(self, record: dict[str, Any], packed: dict[str, np.ndarray]) -> None:
         """Store the masks of an image, atomically."""
         path = self._path(record)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez_compressed(
-                file,
-                key=np.array(self.keys[record["file_name"]]),
-                **{name: packed[name] for name in FIELDS},  # type: ignore[arg-type]
-            )
+            try:
+                np.savez_compressed(
+                    file,
+                    key=np.array(self.keys[record["file_name"]]),
+                    **{name: packed[name] for name in FIELDS},  # type: ignore[arg-type]
+                )
+            except BaseException:
+                os.unlink(file.name)
+                raise
         os.replace(file.name, path)
 
     def crop_masks(
@@ -189,8 +201,10 @@ class BaseCache:
         ends = np.concatenate([[0], np.cumsum(packed["box"][:, 2:].prod(axis=1))])
         masks = np.zeros((len(inside), *transform.size), dtype=np.float32)
         for place, chosen in enumerate(choose_windows(packed, points, inside, transform)):
+            if chosen < 0:
+                continue
             left, top, width, height = packed["box"][chosen]
-            if chosen >= 0 and width:
+            if width:
                 cut = packed["values"][ends[chosen] : ends[chosen + 1]].reshape(height, width)
                 masks[place] = transform.apply_cut(cut.astype(np.float32), (left, top))
         return masks
@@ -202,7 +216,7 @@ class BaseCache:
                 if str(stored["key"]) != key:
                     raise InputError(path, "made from other weights, points or settings; delete it")
                 return {name: stored[name] for name in FIELDS}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise InputError(path, f"stored masks cannot be read ({error}); delete it") from error
 
     def _path(self, record: dict[str, Any]) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from selfsam_d2.structures.image_files import (
     require_file,
 )
 
-__all__ = ["ImageCache", "check_images", "find_images", "image_size", "read_image"]
+__all__ = ["check_images", "find_images", "image_size", "read_image"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg"})
 _FORMATS = ("PNG", "TIFF", "JPEG")
@@ -72,29 +71,6 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
             name=__name__,
         )
     return np.ascontiguousarray(pixels[..., :3])
-
-
-class ImageCache:
-    """:func:`read_image` that keeps the images used last.
-
-    Args:
-        capacity: bytes of all images kept; one that is larger is read each time.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._images: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
-
-    def __call__(self, path: str | Path) -> npt.NDArray[np.uint8]:
-        key = str(path)
-        if key in self._images:
-            self._images.move_to_end(key)
-            return self._images[key]
-        image = read_image(path)
-        self._images[key] = image
-        while sum(each.nbytes for each in self._images.values()) > self.capacity:
-            self._images.popitem(last=False)
-        return image
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

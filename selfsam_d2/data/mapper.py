@@ -11,8 +11,9 @@ from detectron2.config import configurable
 from pycocotools import mask as coco_mask
 
 from selfsam_d2.data.base_cache import BaseCache
-from selfsam_d2.data.images import ImageCache, read_image
+from selfsam_d2.data.images import read_image
 from selfsam_d2.data.label_store import LabelStore
+from selfsam_d2.data.recently_read import RecentlyRead
 from selfsam_d2.data.transforms import AffineCropTransform, draw_affine_crop, jitter_color
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.annotation_masks import annotation_to_rle
@@ -138,7 +139,7 @@ class PointPromptDatasetMapper:
         self.seed = seed
         self.store = store
         self.base_cache = base_cache
-        self._read = ImageCache(CACHED_BYTES)
+        self._read = RecentlyRead(read_image, _bytes_of, CACHED_BYTES)
         self._points: dict[Any, np.ndarray] = {}
 
     @classmethod
@@ -235,6 +236,10 @@ def _renumber(labels: np.ndarray, inside: np.ndarray, total: int) -> np.ndarray:
     table[1 + np.concatenate([inside, rest]).astype(int)] = np.arange(1, total + 1)
     table[IGNORE] = IGNORE
     return table[labels]
+
+
+def _bytes_of(image: np.ndarray) -> int:
+    return image.nbytes
 
 
 class ImageDatasetMapper:

@@ -66,7 +66,7 @@ class BaseCacheHook(HookBase):
             windows = predict_base_masks(
                 model,
                 image,
-                torch.from_numpy(self.mapper.points(record)).float(),
+                torch.from_numpy(self.mapper.points(record)),
                 image_id=record["image_id"],
                 window=self.window,
                 overlap=self.overlap,

@@ -13,6 +13,7 @@ from selfsam_d2.data.images import check_images
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.nuclei_evaluator import check_masks
 from selfsam_d2.modeling.backbone import SIZE_DIVISIBILITY
+from selfsam_d2.modeling.inference import scale_step
 from selfsam_d2.modeling.nuclei_head import NUCLEI_HEAD_REGISTRY
 from selfsam_d2.modeling.postprocess import PostProcessSettings
 from selfsam_d2.modeling.prompter import NEGATIVE_CHOICES
@@ -118,21 +119,43 @@ def _check_sizes(cfg: Any) -> None:
         raise InputError(
             f"MODEL.SAM.INPUT_SIDE {side}", f"expected a multiple of {SIZE_DIVISIBILITY}"
         )
-    if not 0 <= cfg.INFERENCE.OVERLAP < cfg.INFERENCE.WINDOW:
-        raise InputError(
-            f"INFERENCE.OVERLAP {cfg.INFERENCE.OVERLAP}",
-            f"expected 0 to INFERENCE.WINDOW - 1 = {cfg.INFERENCE.WINDOW - 1}",
-        )
-    if cfg.INFERENCE.TILE and cfg.MODEL.SAM.ENCODER in VIT_SIZES:
-        raise InputError(
-            f"INFERENCE.TILE {cfg.INFERENCE.TILE}",
-            f"{cfg.MODEL.SAM.ENCODER} attends globally and must see windows; set it to 0",
-        )
+    _check_windows(cfg)
     scale = cfg.INPUT.NUCLEI.SCALE
     if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
         raise InputError(
             f"INPUT.NUCLEI.SCALE {tuple(scale)}", "expected the smallest and the largest, above 0"
         )
+
+
+def _check_windows(cfg: Any) -> None:
+    """What the encoder sees at once in prediction, against what it saw in training."""
+    inference, crop = cfg.INFERENCE, cfg.INPUT.NUCLEI.CROP
+    smallest = min(inference.WINDOW, crop)
+    if not 0 <= inference.OVERLAP < smallest:
+        raise InputError(
+            f"INFERENCE.OVERLAP {inference.OVERLAP}",
+            f"expected 0 to {smallest - 1}, less than INFERENCE.WINDOW and INPUT.NUCLEI.CROP",
+        )
+    if inference.TILE and inference.TILE < inference.WINDOW:
+        raise InputError(
+            f"INFERENCE.TILE {inference.TILE}",
+            f"expected 0 or at least INFERENCE.WINDOW = {inference.WINDOW}",
+        )
+    step = scale_step(crop, cfg.MODEL.SAM.INPUT_SIDE)
+    for name in ("WINDOW", "TILE"):
+        side = inference[name]
+        if side % step:
+            raise InputError(
+                f"INFERENCE.{name} {side}",
+                f"expected a multiple of {step}, to give the encoder the scale of the training "
+                f"(INPUT.NUCLEI.CROP {crop} at MODEL.SAM.INPUT_SIDE {cfg.MODEL.SAM.INPUT_SIDE})",
+            )
+        if side not in (0, crop) and cfg.MODEL.SAM.ENCODER in VIT_SIZES:
+            raise InputError(
+                f"INFERENCE.{name} {side}",
+                f"{cfg.MODEL.SAM.ENCODER} attends globally and must see what it was trained on: "
+                f"INPUT.NUCLEI.CROP = {crop} (and INFERENCE.TILE 0)",
+            )
 
 
 def _value(cfg: Any, key: str) -> Any:

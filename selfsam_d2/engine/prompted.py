@@ -43,7 +43,7 @@ def segment_with_points(
         labels, _ = label_image(
             model,
             image.permute(2, 0, 1),
-            torch.from_numpy(mapper.points(record)).float(),
+            torch.from_numpy(mapper.points(record)),
             image_id=record["image_id"],
             window=window,
             overlap=overlap,

@@ -129,7 +129,7 @@ class SelfRefineHook(HookBase):
             labels, statistics = label_image(
                 model,
                 image,
-                torch.from_numpy(self.mapper.points(record)).float(),
+                torch.from_numpy(self.mapper.points(record)),
                 image_id=record["image_id"],
                 window=self.window,
                 overlap=self.overlap,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from selfsam_d2.evaluation.runs import run_starts
 
@@ -135,6 +136,17 @@ class ContingencyTable:
             pred_index=self.true_index[order],
             overlaps=self.overlaps[order],
         )
+
+    def linked_overlaps(self) -> list[NDArray[np.int64]]:
+        """Positions among the K overlaps of each set that shares nuclei, directly or in a chain."""
+        if not len(self.overlaps):
+            return []
+        size = self.num_true + self.num_pred
+        ends = (self.true_index, self.num_true + self.pred_index)
+        graph = coo_array((np.ones(len(self.overlaps), dtype=bool), ends), shape=(size, size))
+        groups = connected_components(graph, directed=False)[1][self.true_index]
+        order = np.argsort(groups, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
 
     def best_overlaps(self, score: NDArray[Any]) -> NDArray[np.int64]:
         """Choose, for each true nucleus that overlaps any, the overlap of the highest score.

@@ -224,14 +224,23 @@ def _aji(table: ContingencyTable) -> float:
 
 
 def _aji_plus(table: ContingencyTable) -> float:
-    ious = np.zeros((table.num_true, table.num_pred))
-    ious[table.true_index, table.pred_index] = table.ious
-    rows, columns = linear_sum_assignment(ious, maximize=True)
-    found = ious[rows, columns] > 0
-    # The overlaps are sorted by (true, predicted), so a pair is found by bisection.
-    keys = table.true_index * table.num_pred + table.pred_index
-    pairs = np.searchsorted(keys, rows[found] * table.num_pred + columns[found])
-    return _aji_of_pairs(table, pairs)
+    # Nuclei that are linked by no chain of overlaps don't compete for a partner.
+    pairs = [_assign(table, group) for group in table.linked_overlaps()]
+    return _aji_of_pairs(table, np.concatenate([np.zeros(0, dtype=np.int64), *pairs]))
+
+
+def _assign(table: ContingencyTable, group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The one-to-one pairs of largest total IoU among some of the overlaps."""
+    if len(group) == 1:
+        return group
+    true, rows = np.unique(table.true_index[group], return_inverse=True)
+    pred, columns = np.unique(table.pred_index[group], return_inverse=True)
+    ious = np.zeros((len(true), len(pred)))
+    places = np.full(ious.shape, -1)
+    ious[rows, columns] = table.ious[group]
+    places[rows, columns] = group
+    chosen = places[linear_sum_assignment(ious, maximize=True)]
+    return np.asarray(chosen[chosen >= 0], dtype=np.int64)
 
 
 def _aji_of_pairs(table: ContingencyTable, pairs: NDArray[np.int64]) -> float:

@@ -140,6 +140,8 @@ class SAMAdapterBackbone(Backbone):
         patch_embedding, features = self._shared(images)
         with torch.no_grad():
             base = self._encode_base(features)
+        if self.adapter_tokens is None:
+            return {EMBEDDING: base}, {EMBEDDING: base}
         return {EMBEDDING: base}, {
             EMBEDDING: self._encode_adapted(images, patch_embedding, features)
         }

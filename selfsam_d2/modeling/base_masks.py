@@ -32,7 +32,7 @@ def predict_base_masks(
     Args:
         model: its adapters, heads and alpha do not matter.
         image: (3, H, W) uint8 RGB; one smaller than the window is mirrored beyond its borders.
-        points: (N, 2) xy, px of the image.
+        points: (N, 2) xy, px of the image, in the precision of the mapper.
         image_id: for the choice of random negatives.
         window: w, side of a window, px.
         overlap: px shared by neighbouring windows.
@@ -44,8 +44,10 @@ def predict_base_masks(
     padded, (top, left) = mirror_to_window(image, window)
     for y, x in window_grid(padded.shape[1], padded.shape[2], window, overlap):
         corner = (y - top, x - left)
-        context = points - points.new_tensor([corner[1], corner[0]])
+        # In double precision, in which the mapper too decides what lies inside.
+        context = points.double() - torch.tensor([corner[1], corner[0]])
         inside = ((context >= 0) & (context < window)).all(dim=1)
+        context = context.float()
         if not inside.any():
             continue
         sample: dict[str, Any] = {

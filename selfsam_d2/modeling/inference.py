@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
@@ -19,7 +21,18 @@ from selfsam_d2.modeling.instances import instances_from_map
 from selfsam_d2.modeling.postprocess import PostProcessSettings, separate_nuclei
 from selfsam_d2.modeling.sliding_window import decode_by_windows, predict_by_windows
 
-__all__ = ["NucleiInference"]
+__all__ = ["NucleiInference", "scale_step"]
+
+
+def scale_step(crop: int, input_side: int) -> int:
+    """Sides in px that the encoder can take at the scale of the training are multiples of this.
+
+    Args:
+        crop: side of a training crop, px.
+        input_side: S, side that it is resized to, px.
+    """
+    unit = SIZE_DIVISIBILITY * crop
+    return unit // math.gcd(unit, input_side)
 
 
 class NucleiInference:
@@ -85,7 +98,7 @@ class NucleiInference:
         }
 
     def encoder_side(self, length: int) -> int:
-        """Side in px that a square of ``length`` px is resized to: the scale of the training."""
+        """Side in px that ``length`` px are resized to: the scale of the training, to 64 px."""
         side = length * self.input_side / self.crop
         return max(1, round(side / SIZE_DIVISIBILITY)) * SIZE_DIVISIBILITY
 
@@ -93,7 +106,7 @@ class NucleiInference:
         """Side of the tiles of an image, px: no larger than needed."""
         if not self.tile:
             return self.window
-        step = max(1, round(SIZE_DIVISIBILITY * self.crop / self.input_side))
+        step = scale_step(self.crop, self.input_side)
         return max(self.window, min(self.tile, -(-min(height, width) // step) * step))
 
     def decode(self, head: Callable[[Tensor], Tensor], embedding: Tensor) -> Tensor:
@@ -109,7 +122,7 @@ class NucleiInference:
         tokens = self.input_side // STRIDE
         if min(embedding.shape[-2:]) <= tokens:
             return head(embedding)
-        overlap = round(self.overlap * self.input_side / self.crop / STRIDE)
+        overlap = int(self.overlap * self.input_side / self.crop / STRIDE)
         decoded = [
             decode_by_windows(each, head, tokens, overlap, self.blend, self.batch_size)
             for each in embedding
@@ -127,16 +140,17 @@ class NucleiInference:
         Returns:
             (3, H, W) float on the CPU: B in [0, 1], then the HV map in x and y.
         """
+        side = self.tile_side(image.shape[1], image.shape[2])
         device = image.device.type
         with torch.autocast(device, enabled=self.amp and device == "cuda"):
             maps = predict_by_windows(
                 image,
                 predict,
-                window=self.tile_side(image.shape[1], image.shape[2]),
+                window=side,
                 overlap=self.overlap,
                 blend=self.blend,
                 # A tile is a batch of windows by itself.
-                batch_size=1 if self.tile else self.batch_size,
+                batch_size=1 if side > self.window else self.batch_size,
             )
         return maps.float().cpu()
 
@@ -165,7 +179,11 @@ class NucleiInference:
             (each, pool.submit(separate_nuclei, each[0], each[1:], self.postprocess))
             for each in maps
         ]
-        return [_finish(each, future.result()) for each, future in begun]
+        try:
+            return [_finish(each, future.result()) for each, future in begun]
+        except BrokenProcessPool:
+            _worker_pool.cache_clear()  # the next call begins with new processes
+            raise
 
 
 def _finish(maps: NDArray[np.float32], instance_map: NDArray[np.int32]) -> dict[str, Any]:

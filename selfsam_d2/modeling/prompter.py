@@ -86,7 +86,7 @@ class Prompter(nn.Module):
             "spacing_scale": cfg.PROMPT.SPACING_SCALE,
             "default_radius": cfg.PROMPT.DEFAULT_RADIUS,
             "mask_token": cfg.PROMPT.MASK_TOKEN,
-            "decoder_memory": cfg.PROMPT.DECODER_MEMORY,
+            "decoder_memory": cfg.PROMPT.DECODER_MEMORY / cfg.SOLVER.IMS_PER_BATCH,
         }
 
     def encode(self, points: Tensor, context: Tensor, crop: int, seed: list[int]) -> Tensor:

@@ -167,11 +167,11 @@ class RelativeAttention(nn.Module):
         size = (features.shape[1], features.shape[2])
         # SAM pads the windows with zeros before this projection, so that padding takes part with
         # the bias alone: the same is had by padding behind it, which spares the work.
-        projected = F.linear(features, self.qkv.weight)
         if not self.window:
-            return self.proj(self._attend(projected + self.qkv.bias))
+            return self.proj(self._attend(self.qkv(features)))
+        projected = F.linear(features, self.qkv.weight)
         windows, padded = window_partition(projected, self.window)
-        attended = self._attend(windows + self.qkv.bias)
+        attended = self._attend(windows + self.qkv.bias.to(windows.dtype))
         return self.proj(window_unpartition(attended, self.window, padded, size))
 
     def _attend(self, projected: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def label_image(
     Args:
         model: with its ``alpha`` set.
         image: (3, H, W) uint8 RGB.
-        points: (N, 2) xy, px of the image.
+        points: (N, 2) xy, px of the image, in the precision of the mapper.
         image_id: for the choice of random negatives.
         window: side of a window, px.
         overlap: px shared by neighbouring windows.
@@ -48,7 +48,7 @@ def label_image(
     """
     height, width = image.shape[1:]
     padded, (top, left) = mirror_to_window(image, window)
-    moved = points + points.new_tensor([left, top])
+    moved = points.double() + torch.tensor([left, top])
     size = (padded.shape[1], padded.shape[2])
     grid = window_grid(*size, window, overlap)
     windows = (_label_window(model, padded, moved, corner, image_id, window) for corner in grid)
@@ -76,8 +76,10 @@ def _label_window(
 ) -> Tensor:
     """(4, w, w) int32: R, S_P and S_I with ids of the image, and what is recovered."""
     top, left = corner
-    context = points - points.new_tensor([left, top])
+    # In double precision, in which the mapper too decides what lies inside.
+    context = points - torch.tensor([left, top])
     inside = ((context >= 0) & (context < window)).all(dim=1)
+    context = context.float()
     sample: dict[str, Any] = {
         "image": image[:, top : top + window, left : left + window],
         "points": context[inside],

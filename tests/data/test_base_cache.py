@@ -112,6 +112,7 @@ def test_other_keys_and_damaged_files_are_refused_and_made_again(cache):
     damaged = bytearray(content)
     damaged[len(content) // 2] ^= 0xFF
     path.write_bytes(bytes(damaged))
+    assert not cache.holds(RECORD)
     with pytest.raises(InputError, match="delete it"):
         cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0))
 
@@ -124,3 +125,16 @@ def test_a_broken_write_leaves_the_old_masks(cache, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         cache.write(RECORD, pack_masks(windows(), SIZE))
     assert cache.holds(RECORD)
+    assert not list(cache.folder.glob("*.part"))
+
+
+def test_an_empty_file_and_an_image_without_masks(cache):
+    (path,) = cache.folder.glob("*.npz")
+    path.write_bytes(b"")
+    assert not cache.holds(RECORD)
+    with pytest.raises(InputError, match="delete it"):
+        cache.crop_masks(RECORD, POINTS, np.array([0]), window_transform(0, 0))
+    cache.write(RECORD, pack_masks([], SIZE))
+    found = cache.crop_masks(RECORD, POINTS, np.array([0]), window_transform(0, 0))
+    assert found.shape == (1, WINDOW, WINDOW)
+    assert not found.any()

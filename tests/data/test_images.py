@@ -13,7 +13,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-import selfsam_d2.data.images as images
 from selfsam_d2.data.images import find_images, image_size, read_image
 from selfsam_d2.errors import InputError
 
@@ -182,20 +181,3 @@ def test_find_images(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(InputError, match=r"a\.tif: same name as a\.png"):
         find_images(tmp_path)
-
-
-def test_the_cache_keeps_what_was_used_last_within_its_bytes(tmp_path, monkeypatch):
-    read = []
-
-    def reading(path):
-        read.append(Path(path).stem)
-        return np.zeros((10, 10, 3), np.uint8)
-
-    monkeypatch.setattr(images, "read_image", reading)
-    cache = images.ImageCache(capacity=650)
-    for name in ("a", "b", "a", "c", "a", "b"):
-        cache(tmp_path / f"{name}.png")
-    assert read == ["a", "b", "c", "b"]
-    small = images.ImageCache(capacity=100)
-    assert small("a.png").shape == (10, 10, 3)
-    assert len(small._images) == 0

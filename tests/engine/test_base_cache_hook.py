@@ -108,6 +108,16 @@ def test_small_images_are_cached_in_the_frame_of_the_image(small_config):
     assert masks.shape == (2, 64, 64)
 
 
+def test_a_point_on_the_far_border_has_a_mask(small_config):
+    # As shift noise clips it: less than the width in double precision, not in single.
+    model = SelfSAMTrainer(small_config()).model.eval()
+    image = torch.randint(0, 256, (3, 100, 128), dtype=torch.uint8)
+    points = torch.tensor([[np.nextafter(128.0, 0), 50.0]], dtype=torch.double)
+    windows = list(predict_base_masks(model, image, points, image_id=1, window=64, overlap=16))
+    assert len(windows) > 0
+    assert all(corner[1] == 64 for corner, _, _ in windows)
+
+
 def test_epoch_refresh_has_no_use_for_the_cache(small_config):
     with pytest.raises(InputError, match=r"SELF_REFINE\.REFRESH 'epoch'"):
         check_config(small_config(*CACHED, "SELF_REFINE.REFRESH", "epoch"))

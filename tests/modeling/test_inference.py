@@ -60,6 +60,25 @@ def test_tiles_are_encoded_at_once_and_decoded_in_windows(build_selfsam):
     assert torch.isfinite(tiles).all()
 
 
+@pytest.mark.parametrize("blend", ["centre", "blend"])
+@pytest.mark.parametrize("size", [(64, 96), (104, 72), (48, 152)])
+def test_tiles_and_their_windows_lie_where_they_belong(size, blend):
+    # A local encoder and a local decoder: whatever the tiles, each pixel gives its own value.
+    def encode(images):
+        return F.avg_pool2d(images[:, :1].float(), 8)  # S/16 at twice the crop
+
+    def predict(images):
+        decoded = inference.decode(lambda tokens: tokens.expand(-1, 3, -1, -1), encode(images))
+        return F.interpolate(decoded, images.shape[-2:])
+
+    inference = NucleiInference(window=32, overlap=8, blend=blend, tile=64, crop=32, input_side=64)
+    rows, columns = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    values = rows // 8 * 5 + columns // 8 * 9  # of the cells of a token
+    image = values.to(torch.uint8).expand(3, -1, -1)
+    found = inference.predict_maps(predict, image)
+    assert torch.allclose(found, image.float(), atol=1e-3)
+
+
 def test_workers_give_what_this_process_gives():
     truth = np.zeros((40, 40), np.float32)
     truth[5:15, 5:20] = truth[25:38, 10:30] = 0.9

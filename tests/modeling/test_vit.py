@@ -111,7 +111,12 @@ def test_checkpointed_blocks_give_the_same_gradients(randomise):
         backbone = SAMAdapterBackbone(
             encoder=encoder, reduction=4, zero_init=False, checkpoint_blocks=checkpoint_blocks
         ).train()
+        runs = []
+        for block in encoder.blocks:
+            block.register_forward_pre_hook(lambda *_, runs=runs: runs.append(1))
         backbone(images)[EMBEDDING].square().sum().backward()
+        # The backward pass computes each block once more.
+        assert len(runs) == SMALL["depth"] * (2 if checkpoint_blocks else 1)
         gradients.append({name: each.grad for name, each in backbone.named_parameters()})
     first, second = gradients
     learnt = [name for name, gradient in first.items() if gradient is not None]

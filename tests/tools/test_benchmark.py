@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -57,6 +58,37 @@ def test_both_sides_agree_and_the_json_has_their_ratio(run, tmp_path):
     metrics = written["lines"]["metrics_time"]["raw"]
     assert min(metrics["nuclei"]) > 900
     assert metrics["largest_difference"] < 1e-9
+
+
+@pytest.fixture
+def steps(tools_on_path):
+    from benchmarks import steps
+
+    return steps
+
+
+def test_blocks_of_segment_anything_give_the_same_embedding(steps):
+    model = steps.build_selfsam("vit_b", MODEL__SAM__INPUT_SIDE=64)
+    for block in model.backbone.encoder.blocks:
+        torch.nn.init.normal_(block.attn.rel_pos_h)
+    images = torch.randn(1, 3, 64, 64)
+    expected = model.backbone(images)["image_embedding"]
+    blocks = list(model.backbone.encoder.blocks)
+    steps.use_segment_anything_blocks(model)
+    assert all(
+        type(new).__module__.startswith("segment_anything.") and new is not old
+        for new, old in zip(model.backbone.encoder.blocks, blocks, strict=True)
+    )
+    assert torch.allclose(model.backbone(images)["image_embedding"], expected, atol=1e-4)
+
+
+def test_a_step_with_stored_masks_has_the_same_losses(steps):
+    # Each step raises if one of the four losses has nothing to act on.
+    keys = {"MODEL__SAM__INPUT_SIDE": 128}
+    cached, online = (
+        steps.prepare_step("vit_t", 5, False, stored, keys)() for stored in (True, False)
+    )
+    assert cached == pytest.approx(online, rel=1e-5)
 
 
 def test_memory_is_that_of_the_process_measured(measure):

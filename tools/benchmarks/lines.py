@@ -98,11 +98,22 @@ def attention(repeats: int) -> list[Line]:
     return lines
 
 
+def check_same_loss(ours: float, other: float) -> None:
+    """Both sides must do the same work.
+
+    Raises:
+        RuntimeError: the losses differ by more than 0.1%.
+    """
+    if abs(ours - other) > 1e-3 * abs(other):
+        raise RuntimeError(f"the losses of both sides differ: {ours} and {other}")
+
+
 def vitb_step(repeats: int) -> list[Line]:
     """A training step of ViT-B at side 1024 with 24 points."""
     ours = ("vit_b", 24, False, False, {})
     other = ("vit_b", 24, True, False, {})
     memory = [in_own_process(prepare_step, *arguments) for arguments in (ours, other)]
+    check_same_loss(memory[0]["result"], memory[1]["result"])
     timing = interleave(prepare_step(*ours), prepare_step(*other), repeats)
     work = "ViT-B step, side 1024, 24 points"
     peaks = [each["peak_gb"] for each in memory]
@@ -126,11 +137,10 @@ def vith_step(repeats: int) -> list[Line]:
 def base_cache_step(repeats: int) -> list[Line]:
     """A step of vit_t at side 512 with and without stored base masks."""
     keys = {"MODEL__SAM__INPUT_SIDE": 512}
-    timing = interleave(
-        prepare_step("vit_t", 24, False, True, keys),
-        prepare_step("vit_t", 24, False, False, keys),
-        repeats,
-    )
+    with_cache = prepare_step("vit_t", 24, False, True, keys)
+    without = prepare_step("vit_t", 24, False, False, keys)
+    check_same_loss(with_cache(), without())
+    timing = interleave(with_cache, without, repeats)
     work = "vit_t step, side 512, 24 points: with base cache / without"
     return [Line("base_cache_step_time", work, "s", *timing.medians, 0.65, timing.raw())]
 
@@ -144,16 +154,25 @@ def predict(repeats: int) -> list[Line]:
     maps = make_maps(instance_map)
 
     def ours() -> Any:
-        settings.predict_maps(model.predict_windows, image.to(device()))
-        return separate_nuclei(*maps, settings.postprocess)
+        predicted = settings.predict_maps(model.predict_windows, image.to(device()))
+        separate_nuclei(*maps, settings.postprocess)
+        return predicted.numpy()
 
     def other() -> Any:
-        predict_window_by_window(model, pixels, CROP, OVERLAP)
-        return plain_postprocess(*maps, settings.postprocess)
+        predicted = predict_window_by_window(model, pixels, CROP, OVERLAP)
+        plain_postprocess(*maps, settings.postprocess)
+        return predicted
 
-    timing = interleave(ours, other, repeats)
-    work = "prediction of a 1000² image, vit_t: whole job / window by window"
-    return [Line("predict_time", work, "s", *timing.medians, 0.5, timing.raw())]
+    lines, tile = [], settings.tile
+    for key, side in (("predict_time", tile), ("predict_time_windows", 0)):
+        settings.tile = side
+        timing = interleave(ours, other, repeats)
+        # Without tiles only the resizing differs, by PIL to whole numbers on the other side.
+        raw = {"mean_difference": float(np.abs(ours() - other()).mean()), **timing.raw()}
+        form = f"tiles of {side} px" if side else "batched windows"
+        work = f"prediction of a 1000² image, vit_t: {form} / window by window"
+        lines.append(Line(key, work, "s", *timing.medians, 0.5, raw))
+    return lines
 
 
 def postprocess(repeats: int) -> list[Line]:
@@ -192,8 +211,10 @@ def metrics(repeats: int) -> list[Line]:
         lambda: nuclei_metrics(true, pred), lambda: plain_metrics(true, pred), repeats
     )
     ours, other = nuclei_metrics(true, pred), plain_metrics(true, pred)
+    pairs_once = interleave(lambda: None, lambda: plain_metrics(true, pred, True), repeats).medians
     raw = {
         "nuclei": [len(np.unique(each)) - 1 for each in (true, pred)],
+        "other_with_pairs_found_once_seconds": pairs_once[1],
         "largest_difference": max(abs(ours[name] - other[name]) for name in ours),
         **timing.raw(),
     }

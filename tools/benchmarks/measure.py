@@ -107,8 +107,9 @@ def in_own_process(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -
         arguments: what can be pickled.
 
     Returns:
-        ``peak_gb``: the largest memory of the process (of the GPU, where there is one), GB;
-        ``added_gb``: by how much that is above what was taken before; ``seconds``; ``result``.
+        ``peak_gb``: the largest memory of the process (of the GPU, where there is one) from when it
+        was prepared, GB; ``added_gb``: by how much that is above what was taken then; ``seconds``;
+        ``result``.
 
     Raises:
         RuntimeError: the process ended without a result, as when memory runs out.
@@ -132,6 +133,7 @@ def in_own_process(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -
 def _measure(sender: Any, prepare: Callable[..., Callable[[], Any]], arguments: Any) -> None:
     run = prepare(*arguments)
     gc.collect()
+    _forget_peak()
     before = _memory_now()
     start = time.perf_counter()
     result = run()
@@ -146,6 +148,14 @@ def _measure(sender: Any, prepare: Callable[..., Callable[[], Any]], arguments: 
             "result": result,
         }
     )
+
+
+def _forget_peak() -> None:
+    """Let the peak begin anew, so that what came before is not in it; only on Linux and GPUs."""
+    if device().type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _memory_now() -> float:

@@ -18,34 +18,52 @@ Box = tuple[slice, slice]
 
 
 class Nuclei:
-    """The boxes of an instance map."""
+    """The boxes and areas of an instance map.
 
-    def __init__(self, instance_map: Map) -> None:
+    Args:
+        instance_map: (H, W).
+        keep_pairs: keep the overlaps that were found for the next metric.
+    """
+
+    def __init__(self, instance_map: Map, keep_pairs: bool = False) -> None:
         self.map = instance_map
+        self.areas = np.bincount(instance_map.ravel())
+        self.keep_pairs = keep_pairs
+        self.kept: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
         found = ndimage.find_objects(instance_map)
         self.boxes: dict[int, Box] = {i: box for i, box in enumerate(found, 1) if box is not None}
 
     def area(self, number: int) -> int:
         """Pixels of a nucleus."""
-        return int((self.map[self.boxes[number]] == number).sum())
+        return int(self.areas[number])
 
     def partners(self, number: int, other: Nuclei) -> list[tuple[int, int, int]]:
         """(number, intersection, union) for each nucleus of the other map that overlaps one."""
+        if (number, id(other)) in self.kept:
+            return self.kept[number, id(other)]
         box = self.boxes[number]
         mask = self.map[box] == number
-        area = int(mask.sum())
+        area = self.area(number)
         beside = other.map[box]
         found = []
         for partner in np.unique(beside[mask]):
             if partner:
                 common = int((mask & (beside == partner)).sum())
                 found.append((int(partner), common, area + other.area(partner) - common))
+        if self.keep_pairs:
+            self.kept[number, id(other)] = found
         return found
 
 
-def plain_metrics(true_map: Map, pred_map: Map) -> dict[str, float]:
-    """Every metric of the package, each by its own loop; both maps hold nuclei."""
-    true, pred = Nuclei(true_map), Nuclei(pred_map)
+def plain_metrics(true_map: Map, pred_map: Map, keep_pairs: bool = False) -> dict[str, float]:
+    """Every metric of the package, both maps hold nuclei.
+
+    Args:
+        true_map: (H, W).
+        pred_map: (H, W).
+        keep_pairs: find the overlaps once for all metrics; else each metric is a loop of its own.
+    """
+    true, pred = Nuclei(true_map, keep_pairs), Nuclei(pred_map, keep_pairs)
     detection, segmentation = _panoptic(true, pred)
     return {
         "Dice": _dice(true_map > 0, pred_map > 0),

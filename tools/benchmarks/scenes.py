@@ -33,18 +33,16 @@ def make_image(side: int, nuclei: int | None = None) -> tuple[Tensor, NDArray[np
 
 
 def make_crop(points: int, side: int = CROP) -> dict[str, Any]:
-    """A training crop with so many points, as the mapper gives it, and base masks."""
+    """A training crop with so many points, as the mapper gives it."""
     image, _ = make_image(side)
     rng = np.random.default_rng(1)
     places = torch.from_numpy(rng.uniform(0, side, (points, 2))).float()
-    masks = rng.random((points, side, side), dtype=np.float32)
     return {
         "image": image,
         "points": places,
         "context_points": places,
         "outside": torch.zeros(side, side, dtype=torch.bool),
         "image_id": 1,
-        "base_masks": torch.from_numpy(masks).half(),
     }
 
 

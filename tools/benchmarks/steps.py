@@ -14,10 +14,22 @@ from torch import nn
 from benchmarks.measure import device
 from benchmarks.scenes import CROP, make_crop
 from selfsam_d2.engine.setup import load_config
+from selfsam_d2.modeling.backbone import EMBEDDING
 
 __all__ = ["build_selfsam", "prepare_step", "use_segment_anything_blocks"]
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+# Random weights give masks of 0.5 everywhere, which the entropy rule ignores: nothing would be
+# learned. So that every loss works on every pixel: confident masks, one a pixel, none ignored.
+LIVELY = {
+    "PSEUDO_LABEL.VORONOI": True,
+    "PSEUDO_LABEL.ENTROPY_THRESHOLD": 1000.0,
+    "PSEUDO_LABEL.CONSENSUS": False,
+    "MODEL.CONTRAST.FOREGROUND_THRESHOLD": 0.0,
+}
+GAIN = 100.0  # on the weights that read the masks: logits of some units
 
 
 def build_selfsam(encoder: str, **keys: Any) -> Any:
@@ -28,12 +40,15 @@ def build_selfsam(encoder: str, **keys: Any) -> Any:
         keys: keys of the config, with ``__`` for the dot.
     """
     torch.manual_seed(0)
-    overrides = {name.replace("__", "."): value for name, value in keys.items()}
+    overrides = {**LIVELY} | {name.replace("__", "."): value for name, value in keys.items()}
     overrides["MODEL.DEVICE"] = device().type
     options = [str(each) for pair in overrides.items() for each in pair]
     cfg = load_config(str(CONFIGS / f"monuseg_{encoder.replace('_', '')}.yaml"), options)
     model = build_model(cfg)
     model.alpha = 0.5  # both m_base and m_adapt are needed
+    with torch.no_grad():
+        for network in model.prompter.mask_decoder.output_hypernetworks_mlps:
+            network.layers[-1].weight *= GAIN
     return model
 
 
@@ -76,14 +91,26 @@ def prepare_step(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6)
     crop = make_crop(points, keys.get("INPUT__NUCLEI__CROP", CROP))
-    if not cached:
-        del crop["base_masks"]
+    if cached:
+        crop["base_masks"] = _base_masks(model, crop)
 
     def step() -> float:
-        loss = sum(model([crop]).values())
+        losses = model([crop])
+        if not all(each.item() > 0 for each in losses.values()):
+            raise RuntimeError(f"a loss has nothing to act on: {losses}")
+        loss = sum(losses.values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
+
+
+@torch.no_grad()
+def _base_masks(model: Any, crop: dict[str, Any]) -> torch.Tensor:
+    """m_base as the mapper brings it: (K, c, c) float32."""
+    images = model.preprocess(crop["image"][None].to(device()))
+    embedding = model.backbone.forward_base(images)[EMBEDDING]
+    size = crop["image"].shape[1:]
+    return model.prompt_logits(embedding, model.encode_prompts(crop), size).sigmoid().cpu()
