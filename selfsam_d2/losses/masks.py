@@ -5,12 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from selfsam_d2.structures.labels import IGNORE
 
 __all__ = ["foreground_loss", "iou_loss", "prompt_loss"]
 
 EPSILON = 1e-6
+# Logits of L_P that are worked on at once: 16 MB. More are split, and what they leave for the
+# backward pass is computed again there, so that memory does not grow with the number of nuclei.
+CHUNK = 2**22
 
 
 def iou_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -58,11 +62,26 @@ def prompt_loss(logits: Tensor, labels: Tensor, *, keep_empty: bool = False) -> 
         )
     kept = labels != IGNORE
     ids = torch.arange(1, len(logits) + 1, device=labels.device)
-    targets = labels[kept][None, :] == ids[:, None]
-    counted = torch.ones_like(ids, dtype=torch.bool) if keep_empty else targets.any(dim=1)
+    counted = torch.ones_like(ids, dtype=torch.bool) if keep_empty else torch.isin(ids, labels)
     if not bool(kept.any()) or not bool(counted.any()):
         return logits.sum() * 0
-    return _bce_and_iou(logits[:, kept][counted], targets[counted].to(logits.dtype)).mean()
+    size = max(1, CHUNK // int(kept.sum()))
+    values = []
+    for part in zip(logits.split(size), ids.split(size), counted.split(size), strict=True):
+        arguments = (*part, kept, labels[kept])
+        if len(logits) <= size:
+            values.append(_nucleus_losses(*arguments))
+        else:
+            values.append(checkpoint(_nucleus_losses, *arguments, use_reentrant=False))
+    return torch.cat(values).mean()
+
+
+def _nucleus_losses(
+    logits: Tensor, ids: Tensor, counted: Tensor, kept: Tensor, labels: Tensor
+) -> Tensor:
+    """BCE + IoU of each nucleus that counts, with labels (n,) of the n pixels that are kept."""
+    targets = (labels == ids[counted][:, None]).to(logits.dtype)
+    return _bce_and_iou(logits[counted][:, kept], targets)
 
 
 def foreground_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def marker_watershed(
     """``skimage.segmentation.watershed(heights, markers, mask=objects > 0)``, for less.
 
     Water never leaves a connected object, so an object with one marker is that marker's as a whole
-    and is not flooded, and the others are flooded side by side.
+    and is not flooded, and the others are flooded side by side, from the rims of their markers.
 
     Pixels of equal height are flooded in an order that scikit-image leaves open; elsewhere the
     result is the same.
@@ -82,5 +82,21 @@ def _flood(
     filled = np.flatnonzero(mask.any(axis=1))
     rows = slice(int(filled[0]), int(filled[-1]) + 1)
     band = mask[rows]
-    flooded = watershed(heights[rows], np.where(band, markers[rows], 0), mask=band)
-    return rows, flooded.astype(np.int32)
+    sources = np.where(band, markers[rows], 0)
+    inner = _surrounded(sources)
+    flooded = watershed(heights[rows], np.where(inner, 0, sources), mask=band & ~inner)
+    return rows, np.where(inner, sources, flooded).astype(np.int32)
+
+
+def _surrounded(markers: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Pixels of a marker whose four neighbours are of it too: water from them goes nowhere."""
+    inner = np.zeros(markers.shape, dtype=bool)
+    middle = markers[1:-1, 1:-1]
+    inner[1:-1, 1:-1] = (
+        (middle > 0)
+        & (middle == markers[:-2, 1:-1])
+        & (middle == markers[2:, 1:-1])
+        & (middle == markers[1:-1, :-2])
+        & (middle == markers[1:-1, 2:])
+    )
+    return inner

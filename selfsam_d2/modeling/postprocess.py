@@ -110,15 +110,16 @@ def separate_nuclei(
         ValueError: if the shapes don't match, or a value is not finite.
     """
     _check_maps(foreground, hv)
-    inside = _fill_holes(
-        _drop_small(foreground >= settings.foreground_threshold, settings.min_object_area)
-    )
-    objects = _label_objects(inside)
-    energy = _border_energy(hv, settings.sobel_kernel)
-    markers = _label_markers(objects, energy, settings)
-    kernel = (settings.smoothing_kernel, settings.smoothing_kernel)
-    landscape = -np.asarray(cv2.GaussianBlur((1 - energy) * inside, kernel, 0), dtype=np.float64)
-    return marker_watershed(landscape, markers, objects)
+    with ThreadPoolExecutor(2) as pool:  # OpenCV and numpy hold no lock of the interpreter
+        falls = [pool.submit(_fall, hv, axis, settings.sobel_kernel) for axis in (0, 1)]
+        inside = _fill_holes(
+            _drop_small(foreground >= settings.foreground_threshold, settings.min_object_area)
+        )
+        objects = _label_objects(inside)
+        energy = np.maximum(*(each.result() for each in falls))
+        landscape = pool.submit(_landscape, energy, inside, settings.smoothing_kernel)
+        markers = _label_markers(objects, energy, settings)
+    return marker_watershed(landscape.result(), markers, objects)
 
 
 def _check_maps(foreground: FloatArray, hv: FloatArray) -> None:
@@ -138,22 +139,18 @@ def _check_maps(foreground: FloatArray, hv: FloatArray) -> None:
 
 def _drop_small(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """Keep the connected parts of at least `min_area` px²."""
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=CONNECTIVITY
-    )
-    keep = statistics[:, cv2.CC_STAT_AREA] >= min_area
+    parts = _label_objects(mask)
+    keep = np.bincount(parts.ravel()) >= min_area
     keep[0] = False
     return keep[parts]
 
 
 def _fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Add the connected parts of the background that don't reach the edge of the image."""
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats(
-        (~mask).astype(np.uint8), connectivity=CONNECTIVITY
-    )
-    left, top, width, height = statistics[:, : cv2.CC_STAT_HEIGHT + 1].T
-    hole = (left > 0) & (top > 0)
-    hole &= (left + width < mask.shape[1]) & (top + height < mask.shape[0])
+    parts = _label_objects(~mask)
+    hole = np.ones(int(parts.max()) + 1, dtype=bool)
+    for edge in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        hole[edge] = False
     hole[0] = True  # the mask itself
     return hole[parts]
 
@@ -164,16 +161,22 @@ def _label_objects(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.asarray(objects, dtype=np.int32)
 
 
-def _border_energy(hv: FloatArray, sobel_kernel: int) -> NDArray[np.float64]:
-    """E of :func:`separate_nuclei`, (H, W) in [0, 1]: high where a map falls."""
+def _fall(hv: FloatArray, axis: int, sobel_kernel: int) -> NDArray[np.float64]:
+    """One of the two terms of E, (H, W) in [0, 1]: high where the map of an axis falls."""
+    values = np.ascontiguousarray(hv[axis], dtype=np.float64)
+    slope = cv2.Sobel(values, cv2.CV_64F, 1 - axis, axis, ksize=sobel_kernel)
+    scaled = _min_max(np.asarray(slope, dtype=np.float64))
+    return np.subtract(1, scaled, out=scaled)
 
-    def fall(axis: int) -> NDArray[np.float64]:
-        map_ = np.ascontiguousarray(hv[axis], dtype=np.float64)
-        slope = cv2.Sobel(map_, cv2.CV_64F, 1 - axis, axis, ksize=sobel_kernel)
-        return 1 - _min_max(np.asarray(slope, dtype=np.float64))
 
-    with ThreadPoolExecutor(2) as pool:  # OpenCV and numpy hold no lock of the interpreter
-        return np.maximum(*pool.map(fall, (0, 1)))
+def _landscape(
+    energy: NDArray[np.float64], inside: NDArray[np.bool_], smoothing_kernel: int
+) -> NDArray[np.float64]:
+    """What is flooded, (H, W): low where borders are far, 0 outside."""
+    depth = np.subtract(energy, 1)
+    depth *= inside
+    kernel = (smoothing_kernel, smoothing_kernel)
+    return np.asarray(cv2.GaussianBlur(depth, kernel, 0), dtype=np.float64)
 
 
 def _min_max(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -181,7 +184,9 @@ def _min_max(values: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = values.min(), values.max()
     if high == low:
         return np.zeros_like(values)
-    return (values - low) / (high - low)
+    scaled = values - low
+    scaled /= high - low
+    return scaled
 
 
 def _label_markers(

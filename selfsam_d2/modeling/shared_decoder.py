@@ -26,9 +26,9 @@ from torch.utils.checkpoint import checkpoint
 
 __all__ = ["decode_masks"]
 
-# Bytes of the largest tensor of one pass. What is larger than 32 MB does not stay in caches and is
-# mapped anew by the C library each time, which costs more than it saves to decode all at once.
-CHUNK_BYTES = 32 * 2**20
+# Bytes of the largest tensor of one pass. Larger passes are not faster on a CPU: what they work on
+# does not stay in its caches, and above 32 MB the C library maps it anew each time.
+CHUNK_BYTES = 16 * 2**20
 # Maps of C channels on all image tokens that a prompt leaves for the backward pass: 4 in each of
 # the two layers and 8 in the up-scaling, whose maps hold two channels for one.
 SAVED_MAPS = 16

@@ -76,4 +76,4 @@ def blend_targets(base: Tensor, adapted: Tensor, alpha: float) -> Tensor:
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"Expected argument `alpha` to be in [0, 1], but got {alpha}.")
-    return alpha * base.detach() + (1 - alpha) * adapted.detach()
+    return (alpha * base.detach()).add_(adapted.detach(), alpha=1 - alpha)

@@ -98,7 +98,7 @@ class PseudoLabelMaker:
     def targets(self, base: Tensor, adapted: Tensor, alpha: float, limits: Tensor | None) -> Tensor:
         """m_u (K, H, W) in [0, 1], zero outside the limits."""
         blended = blend_targets(base, adapted, alpha)
-        return blended if limits is None else blended * limits
+        return blended if limits is None else blended.mul_(limits)
 
     def prompt_label(self, targets: Tensor) -> PromptLabel:
         """S_P from m_u (K, H, W)."""

@@ -59,10 +59,10 @@ def prompt_entropy(targets: Tensor, reduction: str = "sum") -> Tensor:
             f"Expected argument `reduction` to be one of {ENTROPY_REDUCTIONS}, "
             f"but got {reduction!r}."
         )
-    terms = -torch.xlogy(targets, targets)
+    terms = torch.xlogy(targets, targets)  # -m log m, with the sign turned when it is small
     if reduction == "sum" or not len(targets):
-        return terms.sum(dim=0)
-    return terms.amax(dim=0)
+        return -terms.sum(dim=0)
+    return -terms.amin(dim=0)
 
 
 def make_prompt_label(
@@ -102,7 +102,7 @@ def make_prompt_label(
     if len(targets):
         confidence = targets.amax(dim=0)
         # Not `argmax`, whose choice among equals is not promised on every device.
-        winner = (targets == confidence).int().argmax(dim=0)
+        winner = (targets == confidence).to(torch.uint8).argmax(dim=0)
         raw_ids = torch.where(confidence > mask_threshold, winner + 1, 0)
     else:
         confidence = torch.zeros_like(entropy)

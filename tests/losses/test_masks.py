@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from selfsam_d2.losses import masks
 from selfsam_d2.losses.masks import foreground_loss, iou_loss, prompt_loss
 
 
@@ -91,3 +92,27 @@ def test_shapes_are_checked():
         prompt_loss(torch.zeros(1, 3, 3), torch.zeros(2, 3))
     with pytest.raises(ValueError, match="labels"):
         foreground_loss(torch.zeros(3, 3), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("keep_empty", [False, True])
+def test_many_nuclei_are_worked_on_in_parts(case, monkeypatch, keep_empty):
+    logits, labels = case
+    logits.requires_grad_()
+    expected = prompt_loss(logits, labels, keep_empty=keep_empty)
+    (wanted,) = torch.autograd.grad(expected, logits)
+    sizes = []
+    original = masks._nucleus_losses
+
+    def spy(logits, *others):
+        sizes.append(len(logits))
+        return original(logits, *others)
+
+    monkeypatch.setattr(masks, "_nucleus_losses", spy)
+    monkeypatch.setattr(masks, "CHUNK", 3 * int((labels != -1).sum()))
+    found = prompt_loss(logits, labels, keep_empty=keep_empty)
+    assert sizes == [3, 1]
+    (got,) = torch.autograd.grad(found, logits)
+    # Computed again for the gradient, not kept.
+    assert sorted(sizes) == [1, 1, 3, 3]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert torch.allclose(got, wanted, rtol=1e-12, atol=0)

@@ -14,7 +14,7 @@ from benchmarks.measure import Line, device, in_own_process, interleave
 from benchmarks.plain_metrics import plain_metrics
 from benchmarks.plain_pipeline import plain_postprocess, predict_window_by_window
 from benchmarks.scenes import CROP, make_image, make_maps, make_pair
-from benchmarks.steps import build_selfsam, prepare_step
+from benchmarks.steps import build_selfsam, prepare_step, prepare_steps
 from selfsam_d2.evaluation.contingency import ContingencyTable
 from selfsam_d2.evaluation.metrics import nuclei_metrics
 from selfsam_d2.modeling.postprocess import PostProcessSettings, separate_nuclei
@@ -112,7 +112,7 @@ def vitb_step(repeats: int) -> list[Line]:
     """A training step of ViT-B at side 1024 with 24 points."""
     ours = ("vit_b", 24, False, False, {})
     other = ("vit_b", 24, True, False, {})
-    memory = [in_own_process(prepare_step, *arguments) for arguments in (ours, other)]
+    memory = [in_own_process(prepare_steps, 2, "vit_b", 24, theirs, {}) for theirs in (False, True)]
     check_same_loss(memory[0]["result"], memory[1]["result"])
     timing = interleave(prepare_step(*ours), prepare_step(*other), repeats)
     work = "ViT-B step, side 1024, 24 points"
@@ -129,7 +129,7 @@ def vith_step(repeats: int) -> list[Line]:
     """A training step of ViT-H at side 1024 with 24 points, once."""
     del repeats
     keys = {"MODEL__SAM__CHECKPOINT_BLOCKS": True}
-    run = in_own_process(prepare_step, "vit_h", 24, False, False, keys)
+    run = in_own_process(prepare_steps, 1, "vit_h", 24, False, keys)
     work = "ViT-H step, side 1024, 24 points, blocks checkpointed: memory of the process"
     return [Line("vith_step_gb", work, "GB", run["peak_gb"], None, 16.0, {"run": run})]
 
@@ -226,7 +226,7 @@ def points_memory(repeats: int) -> list[Line]:
     """Memory of a vit_t step with 200 points against 20."""
     del repeats
     keys = {"MODEL__SAM__INPUT_SIDE": 512}
-    runs = [in_own_process(prepare_step, "vit_t", k, False, False, keys) for k in (200, 20)]
+    runs = [in_own_process(prepare_steps, 3, "vit_t", k, False, keys) for k in (200, 20)]
     work = "vit_t step, side 512: memory of the process, 200 points / 20 points"
     peaks = [each["peak_gb"] for each in runs]
     return [Line("points_memory_growth", work, "GB", *peaks, 1.5, {"runs": runs})]

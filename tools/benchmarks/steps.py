@@ -16,7 +16,7 @@ from benchmarks.scenes import CROP, make_crop
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.modeling.backbone import EMBEDDING
 
-__all__ = ["build_selfsam", "prepare_step", "use_segment_anything_blocks"]
+__all__ = ["build_selfsam", "prepare_step", "prepare_steps", "use_segment_anything_blocks"]
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -105,6 +105,19 @@ def prepare_step(
         return loss.item()
 
     return step
+
+
+def prepare_steps(
+    count: int, encoder: str, points: int, segment_anything: bool, keys: dict[str, Any]
+) -> Callable[[], float]:
+    """Several steps of :func:`prepare_step`, for their memory; they give the first loss."""
+    step = prepare_step(encoder, points, segment_anything, False, keys)
+
+    def run() -> float:
+        losses = [step() for _ in range(count)]
+        return losses[0]
+
+    return run
 
 
 @torch.no_grad()
