@@ -147,7 +147,7 @@ def _check_windows(cfg: Any) -> None:
         if side % step:
             raise InputError(
                 f"INFERENCE.{name} {side}",
-                f"expected a multiple of {step}, to give the encoder the scale of the training "
+                f"expected a multiple of {step} such as the crop, for the scale of the training "
                 f"(INPUT.NUCLEI.CROP {crop} at MODEL.SAM.INPUT_SIDE {cfg.MODEL.SAM.INPUT_SIDE})",
             )
         if side not in (0, crop) and cfg.MODEL.SAM.ENCODER in VIT_SIZES:

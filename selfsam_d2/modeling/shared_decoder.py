@@ -29,6 +29,7 @@ __all__ = ["decode_masks"]
 # Bytes of the largest tensor of one pass. Larger passes are not faster on a CPU: what they work on
 # does not stay in its caches, and above 32 MB the C library maps it anew each time.
 CHUNK_BYTES = 16 * 2**20
+GPU_CHUNK_BYTES = 256 * 2**20  # a GPU wants more work at a time
 # Maps of C channels on all image tokens that a prompt leaves for the backward pass: 4 in each of
 # the two layers and 8 in the up-scaling, whose maps hold two channels for one.
 SAVED_MAPS = 16
@@ -58,7 +59,8 @@ def decode_masks(
     """
     map_bytes = embedding.numel() * embedding.element_size()
     # The up-scaled maps hold twice the channels on each image token.
-    chunks = prompts.split(max(1, CHUNK_BYTES // (2 * map_bytes)))
+    largest = GPU_CHUNK_BYTES if embedding.is_cuda else CHUNK_BYTES
+    chunks = prompts.split(max(1, largest // (2 * map_bytes)))
     logits, held = [], 0
     for each in chunks:
         held += SAVED_MAPS * map_bytes * len(each)

@@ -21,7 +21,8 @@ from selfsam_d2.engine.trainer import SelfSAMTrainer
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "demo.yaml")
 KEYS = [
-    *("MODEL.SAM.INPUT_SIDE", "128", "INPUT.NUCLEI.CROP", "96", "DATALOADER.NUM_WORKERS", "0"),
+    *("MODEL.SAM.INPUT_SIDE", "128", "INPUT.NUCLEI.CROP", "96", "INFERENCE.WINDOW", "96"),
+    *("DATALOADER.NUM_WORKERS", "0"),
     *("SOLVER.MAX_ITER", "40", "SOLVER.CHECKPOINT_PERIOD", "1000", "SOLVER.BASE_LR", "0.0001"),
 ]
 
