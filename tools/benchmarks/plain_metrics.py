@@ -69,8 +69,10 @@ def plain_metrics(true_map: Map, pred_map: Map, keep_pairs: bool = False) -> dic
         "Dice": _dice(true_map > 0, pred_map > 0),
         "AJI": _aji(true, pred),
         "AJI_plus": _aji_plus(true, pred),
-        "AJI_fast": _aji_fast(
-            Nuclei(label(true_map, connectivity=2)), Nuclei(label(pred_map, connectivity=2))
+        "AJI_fast": _aji(
+            Nuclei(label(true_map, connectivity=2), keep_pairs),
+            Nuclei(label(pred_map, connectivity=2), keep_pairs),
+            unmatched_takes_first=True,
         ),
         "object_Dice": (_object_dice(true, pred) + _object_dice(pred, true)) / 2,
         "DQ": detection,
@@ -84,11 +86,13 @@ def _dice(true: NDArray[np.bool_], pred: NDArray[np.bool_]) -> float:
     return float(2 * (true & pred).sum() / (true.sum() + pred.sum()))
 
 
-def _aji(true: Nuclei, pred: Nuclei) -> float:
+def _aji(true: Nuclei, pred: Nuclei, unmatched_takes_first: bool = False) -> float:
     common = union = 0
     used = set()
     for number in true.boxes:
         partners = true.partners(number, pred)
+        if not partners and unmatched_takes_first:
+            partners = [(1, 0, true.area(number) + pred.area(1))]
         if not partners:
             union += true.area(number)
             continue
@@ -119,20 +123,6 @@ def _aji_plus(true: Nuclei, pred: Nuclei) -> float:
         pred.area(number) for number, column in columns.items() if column not in taken_columns
     )
     return sum(pairs[pair][0] for pair in chosen) / total
-
-
-def _aji_fast(true: Nuclei, pred: Nuclei) -> float:
-    common = union = 0
-    used = set()
-    for number in true.boxes:
-        partners = true.partners(number, pred)
-        first = (1, 0, true.area(number) + pred.area(1))
-        best = max(partners, key=lambda each: each[1] / each[2]) if partners else first
-        common += best[1]
-        union += best[2]
-        used.add(best[0])
-    union += sum(pred.area(number) for number in pred.boxes if number not in used)
-    return common / union
 
 
 def _object_dice(own: Nuclei, other: Nuclei) -> float:
