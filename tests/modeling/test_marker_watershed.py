@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.segmentation import watershed
 
 from selfsam_d2.modeling import marker_watershed as module
@@ -61,3 +62,33 @@ def test_only_objects_with_several_markers_are_flooded(monkeypatch):
         [4, 5, 6],
         [7],
     ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(
+        np.int32,
+        array_shapes(min_dims=2, max_dims=2, max_side=5),
+        elements=st.sampled_from([0, 1, 1, 1, 2]),
+    )
+)
+def test_a_pixel_is_surrounded_where_its_four_neighbours_are_of_its_marker(markers):
+    found = module._surrounded(markers)
+    height, width = markers.shape
+    for y, x in np.ndindex(markers.shape):
+        near = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+        inside = all(0 <= i < height and 0 <= j < width for i, j in near)
+        expected = inside and markers[y, x] > 0 and all(markers[at] == markers[y, x] for at in near)
+        assert found[y, x] == expected
+
+
+def test_thick_markers_are_flooded_from_their_rims():
+    # Two thick markers in one object, their wall nearer to the second.
+    objects = np.ones((21, 40), np.int32)
+    markers = np.zeros_like(objects)
+    markers[3:18, 3:12], markers[4:17, 25:37] = 1, 2
+    heights = np.random.default_rng(0).permutation(objects.size).reshape(objects.shape) / 1e6
+    heights += -np.abs(np.arange(40) - 20.0)
+    expected = watershed(heights, markers, mask=objects > 0)
+    assert np.array_equal(marker_watershed(heights, markers, objects), expected)
+    assert set(np.unique(expected)) == {1, 2}
