@@ -31,16 +31,28 @@ def high_pass(images: Tensor, share: float = 0.25) -> Tensor:
         (B, 3, S, S), not negative.
     """
     height, width = images.shape[-2:]
-    spectrum = torch.fft.fftshift(torch.fft.fft2(images.float(), norm="forward"), dim=(-2, -1))
-    half = math.sqrt(share) / 2
-    rows, cols = round(height * half), round(width * half)
-    spectrum[
-        ...,
-        height // 2 - rows : height // 2 + rows,
-        width // 2 - cols : width // 2 + cols,
-    ] = 0
-    restored = torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)), norm="forward")
-    return restored.real.abs().to(images.dtype)
+    rows, columns = (_low_frequencies(side, share, images.device) for side in (height, width))
+    # Q is not symmetric: of a frequency and its negative, on its border, it holds one. The real
+    # part of what the full transform gives is the mean of both masks, for which half of the
+    # spectrum of a real image is enough.
+    low = torch.outer(rows, columns) + torch.outer(_negated(rows), _negated(columns))
+    kept = 1 - low[:, : width // 2 + 1] / 2
+    spectrum = torch.fft.rfft2(images.float(), norm="forward") * kept
+    restored = torch.fft.irfft2(spectrum, (height, width), norm="forward")
+    return restored.abs().to(images.dtype)
+
+
+def _low_frequencies(side: int, share: float, device: torch.device) -> Tensor:
+    """1 at the frequencies of Q along one axis, else 0, in the order of the FFT: (side,)."""
+    reach = round(side * math.sqrt(share) / 2)
+    frequency = torch.arange(side, device=device) - side // 2
+    inside = (frequency >= -reach) & (frequency < reach)
+    return torch.fft.ifftshift(inside.float())
+
+
+def _negated(mask: Tensor) -> Tensor:
+    """The mask at the negative of each frequency."""
+    return mask.flip(0).roll(1)
 
 
 class TokenMaker(nn.Module):

@@ -155,9 +155,7 @@ class SAMAdapterBackbone(Backbone):
                 f"Expected argument `images` to have sides that are multiples of "
                 f"{SIZE_DIVISIBILITY}, but got {height}x{width}."
             )
-        patch_embedding = self.encoder.stem(images)
-        features = self.encoder.first_stage(patch_embedding)
-        return patch_embedding, self.encoder.enter_stage(features, 0)
+        return self.encoder.front(images)
 
     def _encode_base(self, features: Tensor) -> Tensor:
         for stage in range(len(self.encoder.stage_depths)):

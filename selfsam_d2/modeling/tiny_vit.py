@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import re
 
+import torch
 from segment_anything.modeling.common import LayerNorm2d
 from timm.models.tiny_vit import Attention, TinyVit
 from torch import Tensor, nn
+
+from selfsam_d2.modeling.tiny_vit_layers import use_fast_layers
 
 __all__ = ["TinyViTEncoder"]
 
 EMBED_DIMS = (64, 128, 160, 320)
 NUM_HEADS = (2, 4, 5, 10)
 OUT_CHANNELS = 256
+# Rows of the input that the convolutions before the first attention reach beyond an output: 15.
+HALO = 16
+STRIP_STEP = 64
+# Input pixels of a strip, halo included. Its largest map holds 64 bytes a pixel; what is larger
+# than 32 MB, the C library gets from the system anew each time, which costs more than the sums.
+STRIP_PIXELS = 460_000
 # MobileSAM's ImageNet classifier, and what is computed or counted anew.
 UNUSED_PREFIXES = ("norm_head.", "head.")
 UNUSED_SUFFIXES = ("attention_bias_idxs", "num_batches_tracked")
@@ -21,9 +30,9 @@ UNUSED_SUFFIXES = ("attention_bias_idxs", "num_batches_tracked")
 class TinyViTEncoder(nn.Module):
     """TinyViT-5M as MobileSAM uses it: the last down-sampling has stride 1, SAM's neck follows.
 
-    Its parts are public so that a backbone can add something between the blocks:
-    ``stem`` (patch embedding), ``first_stage`` (convolutions), ``enter_stage``, ``stage_blocks``
-    and ``neck``.
+    Its parts are public so that a backbone can add something between the blocks: ``front``
+    (patch embedding, convolutions), ``enter_stage``, ``stage_blocks`` and ``neck``. Batch norms
+    use their running statistics always, and are folded into the convolutions.
 
     Attributes:
         embed_dim: channels of the patch embedding, 64.
@@ -53,6 +62,7 @@ class TinyViTEncoder(nn.Module):
         last = body.get_submodule("stages.3.downsample.conv2.conv")
         assert isinstance(last, nn.Conv2d)
         last.stride = (1, 1)
+        use_fast_layers(body)
         self.patch_embed = body.patch_embed
         self.stages = body.stages
         self.neck = nn.Sequential(
@@ -63,14 +73,35 @@ class TinyViTEncoder(nn.Module):
         )
         self.register_load_state_dict_post_hook(_clear_bias_caches)
 
-    def stem(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised -> patch embedding (B, 64, S/4, S/4)."""
-        embedding: Tensor = self.patch_embed(images)
-        return embedding
+    def front(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Everything before the first attention: patch embedding, stage 0, first down-sampling.
 
-    def first_stage(self, patch_embedding: Tensor) -> Tensor:
-        """The convolutional stage 0: (B, 64, S/4, S/4) -> the same shape."""
-        return self.stages[0](patch_embedding)
+        A CPU computes it in strips of rows, whose maps stay in its caches; each strip sees all
+        that its rows depend on, so the result does not change.
+
+        Args:
+            images: (B, 3, S, S) normalised, S a multiple of 64.
+
+        Returns:
+            patch embedding (B, 64, S/4, S/4) and what enters the first block, (B, S/8, S/8, 128).
+        """
+        height = images.shape[2]
+        rows = height if images.is_cuda else strip_rows(images.shape[0] * images.shape[3])
+        if rows >= height:
+            return self._front(images)
+        strips = (self._strip(images, top, rows) for top in range(0, height, rows))
+        embeddings, features = zip(*strips, strict=True)
+        return torch.cat(embeddings, dim=2), torch.cat(features, dim=1)
+
+    def _strip(self, images: Tensor, top: int, rows: int) -> tuple[Tensor, Tensor]:
+        begin, bottom = max(top - HALO, 0), min(top + rows, images.shape[2])
+        embedding, features = self._front(images[:, :, begin : bottom + HALO])
+        first, last = top - begin, bottom - begin
+        return embedding[:, :, first // 4 : last // 4], features[:, first // 8 : last // 8]
+
+    def _front(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        embedding: Tensor = self.patch_embed(images)
+        return embedding, self.enter_stage(self.stages[0](embedding), 0)
 
     def enter_stage(self, features: Tensor, stage: int) -> Tensor:
         """Down-sample into attention stage ``stage`` (0, 1, 2): (B, C, h, w) -> (B, H, W, C')."""
@@ -95,9 +126,10 @@ class TinyViTEncoder(nn.Module):
         Returns:
             (B, 256, S/16, S/16).
         """
-        features = self.first_stage(self.stem(images))
+        features = self.front(images)[1]
         for stage in range(len(self.stage_depths)):
-            features = self.enter_stage(features, stage)
+            if stage:
+                features = self.enter_stage(features, stage)
             for block in self.stage_blocks(stage):
                 features = block(features)
             features = self.leave_stage(features)
@@ -115,6 +147,16 @@ class TinyViTEncoder(nn.Module):
             for key, value in state.items()
             if not key.startswith(UNUSED_PREFIXES) and not key.endswith(UNUSED_SUFFIXES)
         }
+
+
+def strip_rows(width: int) -> int:
+    """Rows of a strip of :meth:`TinyViTEncoder.front`, without its halo.
+
+    Args:
+        width: px of a row, of all images together.
+    """
+    rows = STRIP_PIXELS // width - 2 * HALO
+    return max(rows // STRIP_STEP, 1) * STRIP_STEP
 
 
 def _rename_sam_key(key: str) -> str:

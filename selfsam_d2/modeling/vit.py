@@ -74,16 +74,20 @@ class SAMViTEncoder(nn.Module):
             LayerNorm2d(OUT_CHANNELS),
         )
 
-    def stem(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised -> patch embedding (B, D, S/16, S/16)."""
-        embedding: Tensor = self.patch_embed(images)
-        return embedding.permute(0, 3, 1, 2)
+    def front(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Patch embedding (B, D, h, w), and with the position embedding what enters the blocks.
 
-    def first_stage(self, patch_embedding: Tensor) -> Tensor:
-        """Add the position embedding, interpolated to the grid: (B, D, h, w)."""
-        size = (patch_embedding.shape[2], patch_embedding.shape[3])
+        Args:
+            images: (B, 3, S, S) normalised.
+
+        Returns:
+            (B, D, S/16, S/16) and (B, S/16, S/16, D).
+        """
+        embedding: Tensor = self.patch_embed(images)
+        size = (embedding.shape[1], embedding.shape[2])
+        # Interpolated to the grid.
         position = get_abs_pos(self.pos_embed.flatten(1, 2), False, size)
-        return patch_embedding + position.permute(0, 3, 1, 2)
+        return embedding.permute(0, 3, 1, 2), embedding + position
 
     @staticmethod
     def enter_stage(features: Tensor, stage: int) -> Tensor:
@@ -110,7 +114,7 @@ class SAMViTEncoder(nn.Module):
         Returns:
             (B, 256, S/16, S/16).
         """
-        features = self.enter_stage(self.first_stage(self.stem(images)), 0)
+        features = self.front(images)[1]
         for block in self.blocks:
             features = block(features)
         return self.neck(self.leave_stage(features))

@@ -1,5 +1,6 @@
 """The backbone: base equals adapted at the start, frozen parts stay frozen."""
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -115,3 +116,15 @@ def test_high_pass_removes_the_low_quarter_and_keeps_the_rest():
     flat = torch.ones(1, 3, side, side)
     found = high_pass(slow + fast + flat)
     assert torch.allclose(found, fast.abs(), atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 1.0])
+@pytest.mark.parametrize("size", [(64, 64), (64, 128), (448, 192)])
+def test_high_pass_is_that_of_the_full_transform(size, share):
+    # From the definition, with every frequency, in double precision.
+    images = torch.randn(2, 3, *size)
+    spectrum = np.fft.fftshift(np.fft.fft2(images.double().numpy()), axes=(-2, -1))
+    top, left = (round(side * (1 - share**0.5) / 2) for side in size)
+    spectrum[..., top : size[0] - top, left : size[1] - left] = 0
+    expected = np.abs(np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(-2, -1))).real)
+    assert np.allclose(high_pass(images, share), expected, atol=1e-5)
