@@ -9,7 +9,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from timm.models.tiny_vit import Attention, TinyVit
 from torch import Tensor, nn
 
-from selfsam_d2.modeling.tiny_vit_layers import use_fast_layers
+from selfsam_d2.modeling.tiny_vit_layers import CHUNK_BYTES, use_fast_layers
 
 __all__ = ["TinyViTEncoder"]
 
@@ -19,9 +19,8 @@ OUT_CHANNELS = 256
 # Rows of the input that the convolutions before the first attention reach beyond an output: 15.
 HALO = 16
 STRIP_STEP = 64
-# Input pixels of a strip, halo included. Its largest map holds 64 bytes a pixel; what is larger
-# than 32 MB, the C library gets from the system anew each time, which costs more than the sums.
-STRIP_PIXELS = 460_000
+# Input pixels of a strip, halo included. Its largest map holds 64 bytes a pixel.
+STRIP_PIXELS = CHUNK_BYTES // 64
 # MobileSAM's ImageNet classifier, and what is computed or counted anew.
 UNUSED_PREFIXES = ("norm_head.", "head.")
 UNUSED_SUFFIXES = ("attention_bias_idxs", "num_batches_tracked")
@@ -100,7 +99,8 @@ class TinyViTEncoder(nn.Module):
         return embedding[:, :, first // 4 : last // 4], features[:, first // 8 : last // 8]
 
     def _front(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        embedding: Tensor = self.patch_embed(images)
+        # Convolutions over few channels are faster with the channels last.
+        embedding: Tensor = self.patch_embed(images.contiguous(memory_format=torch.channels_last))
         return embedding, self.enter_stage(self.stages[0](embedding), 0)
 
     def enter_stage(self, features: Tensor, stage: int) -> Tensor:

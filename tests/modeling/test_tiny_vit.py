@@ -3,12 +3,12 @@
 import pytest
 import torch
 from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import Attention, ConvNorm, TinyVit
+from timm.models.tiny_vit import Attention, ConvNorm, NormMlp, TinyVit
 from torch import nn
 
-from selfsam_d2.modeling import tiny_vit
+from selfsam_d2.modeling import tiny_vit, tiny_vit_layers
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder, strip_rows
-from selfsam_d2.modeling.tiny_vit_layers import FoldedConvNorm, WindowAttention
+from selfsam_d2.modeling.tiny_vit_layers import ChunkedMlp, FoldedConvNorm, WindowAttention
 
 
 def enliven(module):
@@ -115,6 +115,29 @@ def test_window_attention_equals_timms_forward_and_backward():
         results += [out, leaf.grad]
     for ours, theirs in zip(found, expected, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast", "tokens"),
+    [
+        (Attention(64, 16, 4, attn_ratio=1, resolution=(7, 7)), WindowAttention, (5, 49, 64)),
+        (NormMlp(32, 128), ChunkedMlp, (2, 150, 32)),
+    ],
+)
+def test_parts_equal_the_whole(slow, fast, tokens, monkeypatch):
+    enliven(slow)
+    layer = fast.like(slow)
+    layer.load_state_dict(slow.state_dict())
+    layer.eval()
+    features, calls = torch.randn(tokens), []
+    layer.norm.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(tiny_vit_layers, "CHUNK_BYTES", 3 * 49 * 192 * 4)
+    with torch.no_grad():
+        found = layer(features)
+        assert len(calls) == 2
+        assert torch.allclose(found, slow(features), atol=1e-5)
+    layer(features)
+    assert len(calls) == 3  # at once where a gradient is wanted
 
 
 def test_window_attention_never_builds_the_matrix_of_scores():
