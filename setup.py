@@ -7,8 +7,8 @@ Detectron2 is not listed, because it cannot be had from PyPI under its own name:
 from setuptools import find_packages, setup
 
 REQUIREMENTS = [
-    "torch>=2.2,<3",
-    "torchvision>=0.17,<1",
+    "torch>=2.5,<3",
+    "torchvision>=0.20,<1",
     "numpy>=1.26,<3",
     "scipy>=1.11,<2",
     "scikit-image>=0.22,<1",

@@ -24,8 +24,8 @@ def add_selfsam_config(cfg: CN) -> None:
 
 
 def _add_model_keys(cfg: CN) -> None:
-    # SAM's parts. ENCODER: vit_t (MobileSAM's TinyViT-5M). INPUT_SIDE: S, side in px of the square
-    # that a crop is resized to for the encoder, a multiple of 64.
+    # SAM's parts. ENCODER: vit_t (MobileSAM's TinyViT-5M) | vit_b | vit_l | vit_h. INPUT_SIDE: S,
+    # side in px of the square that a crop is resized to for the encoder, a multiple of 64.
     cfg.MODEL.SAM = CN()
     cfg.MODEL.SAM.ENCODER = "vit_t"
     cfg.MODEL.SAM.INPUT_SIDE = 1024

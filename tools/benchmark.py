@@ -27,7 +27,15 @@ from benchmarks.measure import Line, device
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.errors import InputError, SelfSAMError, run_command
 
-PACKAGES = ("torch", "segment-anything", "scikit-image", "opencv-python-headless", "numpy", "scipy")
+PACKAGES = (
+    "torch",
+    "timm",
+    "segment-anything",
+    "scikit-image",
+    "opencv-python-headless",
+    "numpy",
+    "scipy",
+)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -25,13 +25,15 @@ from selfsam_d2.data.recently_read import RecentlyRead
 from selfsam_d2.data.transforms import AffineCropTransform
 from selfsam_d2.errors import InputError
 
-__all__ = ["BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
+__all__ = ["FORMAT", "BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
 
 # Smaller probabilities are not stored: together with half precision (relative error 5e-4) the only
-# difference from masks that are computed in the step.
+# difference from masks that are computed in the step, for a crop that equals a window. Other crops
+# warp probabilities, where the step resizes logits, of the image without its jitter.
 SMALLEST = 1e-4
 # px around a point that its window should show as far as the crop does: larger than most nuclei.
 NEIGHBOURHOOD = 40.0
+FORMAT = 1  # raised when what is stored changes, so that older files are made anew
 CACHED_BYTES = 2**30  # of masks, in each worker
 # What numpy raises for a file that is damaged or empty.
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)

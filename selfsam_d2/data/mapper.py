@@ -108,6 +108,7 @@ class PointPromptDatasetMapper:
         seed: of the run.
         store: folder of stored labels that are augmented with the image, or None.
         base_cache: stored base masks that are augmented with the image, or None.
+        without_base: epochs whose labels need no base mask: alpha is 0.
     """
 
     @configurable
@@ -126,6 +127,7 @@ class PointPromptDatasetMapper:
         seed: int = 0,
         store: LabelStore | None = None,
         base_cache: BaseCache | None = None,
+        without_base: frozenset[int] = frozenset(),
     ) -> None:
         self.crop = crop
         self.scale = scale
@@ -139,12 +141,17 @@ class PointPromptDatasetMapper:
         self.seed = seed
         self.store = store
         self.base_cache = base_cache
+        self.without_base = without_base
         self._read = RecentlyRead(read_image, _bytes_of, CACHED_BYTES)
         self._points: dict[Any, np.ndarray] = {}
 
     @classmethod
     def from_config(
-        cls, cfg: Any, store: LabelStore | None = None, base_cache: BaseCache | None = None
+        cls,
+        cfg: Any,
+        store: LabelStore | None = None,
+        base_cache: BaseCache | None = None,
+        without_base: frozenset[int] = frozenset(),
     ) -> dict[str, Any]:
         nuclei = cfg.INPUT.NUCLEI
         return {
@@ -160,6 +167,7 @@ class PointPromptDatasetMapper:
             "seed": max(cfg.SEED, 0),
             "store": store,
             "base_cache": base_cache,
+            "without_base": without_base,
         }
 
     def points(self, record: dict[str, Any]) -> np.ndarray:
@@ -182,7 +190,7 @@ class PointPromptDatasetMapper:
             ``context_points`` (N, 2), all points of the image in the frame of the crop;
             ``outside`` (c, c) bool, beyond the image; ``image_id``, ``file_name``, ``position``;
             with a store ``prompt_label`` and ``instance_label`` (c, c) int64; with a base cache
-            ``base_masks`` (K, c, c) float32.
+            ``base_masks`` (K, c, c) float32, if the epoch of the record needs them.
         """
         rng = np.random.default_rng((self.seed, record["position"]))
         image = self._read(record["file_name"])
@@ -217,7 +225,7 @@ class PointPromptDatasetMapper:
             "context_points": torch.from_numpy(context.astype(np.float32)),
             "outside": torch.from_numpy(transform.outside((record["height"], record["width"]))),
         }
-        if self.base_cache is not None:
+        if self.base_cache is not None and record.get("epoch") not in self.without_base:
             chosen = np.flatnonzero(inside)
             masks = self.base_cache.crop_masks(record, self.points(record), chosen, transform)
             inputs["base_masks"] = torch.from_numpy(masks)

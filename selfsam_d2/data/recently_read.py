@@ -31,6 +31,8 @@ class RecentlyRead(Generic[T]):
             self._kept.move_to_end(arguments)
             return self._kept[arguments]
         found = self.read(*arguments)
+        if self.size(found) > self.capacity:
+            return found
         self._kept[arguments] = found
         while sum(map(self.size, self._kept.values())) > self.capacity:
             self._kept.popitem(last=False)

@@ -12,7 +12,7 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from selfsam_d2.data.base_cache import BaseCache, pack_masks
+from selfsam_d2.data.base_cache import FORMAT, BaseCache, pack_masks
 from selfsam_d2.data.images import read_image
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.self_refine_hook import unwrap
@@ -53,7 +53,7 @@ class BaseCacheHook(HookBase):
 
     def before_train(self) -> None:
         model = unwrap(self.trainer.model)
-        common = f"{base_fingerprint(model)} {self.window} {self.overlap}"
+        common = f"{FORMAT} {base_fingerprint(model)} {self.window} {self.overlap}"
         for record in self.records:
             self.cache.keys[record["file_name"]] = self._key(record, common)
         own = self.records[comm.get_rank() :: comm.get_world_size()]

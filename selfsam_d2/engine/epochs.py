@@ -7,7 +7,19 @@ from typing import Any
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.pseudo_labels.alpha import alpha_schedule
 
-__all__ = ["enter_epoch"]
+__all__ = ["enter_epoch", "epoch_alpha"]
+
+
+def epoch_alpha(cfg: Any, epoch: int, epochs: int) -> float:
+    """Alpha of epoch t of T as a config has it, see :func:`alpha_schedule`."""
+    refine = cfg.SELF_REFINE
+    return alpha_schedule(
+        epoch,
+        epochs,
+        name=refine.ALPHA_SCHEDULE,
+        constant=refine.ALPHA_CONSTANT,
+        gamma=refine.ALPHA_GAMMA,
+    )
 
 
 def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
@@ -19,12 +31,5 @@ def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
         epoch: t, from 0.
         epochs: T.
     """
-    refine = cfg.SELF_REFINE
-    model.alpha = alpha_schedule(
-        epoch,
-        epochs,
-        name=refine.ALPHA_SCHEDULE,
-        constant=refine.ALPHA_CONSTANT,
-        gamma=refine.ALPHA_GAMMA,
-    )
+    model.alpha = epoch_alpha(cfg, epoch, epochs)
     model.consensus = epoch >= cfg.PSEUDO_LABEL.CONSENSUS_START

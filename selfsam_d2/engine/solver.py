@@ -50,6 +50,5 @@ def build_optimizer(cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
         [{"params": each, "lr": cfg.SOLVER.BASE_LR * factor} for factor, each in groups.items()],
         lr=cfg.SOLVER.BASE_LR,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        fused=True,  # one pass over each parameter; the same formula
     )
     return maybe_add_gradient_clipping(cfg, optimizer)

@@ -28,7 +28,7 @@ from selfsam_d2.engine.base_cache_hook import BaseCacheHook
 from selfsam_d2.engine.best_model_hook import BestModelHook
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.checks import check_config, check_evaluation, check_training, load_records
-from selfsam_d2.engine.epochs import enter_epoch
+from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
 from selfsam_d2.engine.solver import build_optimizer, cosine_factor
 from selfsam_d2.evaluation.coco import NucleiCOCOEvaluator
@@ -93,7 +93,14 @@ class SelfSAMTrainer(DefaultTrainer):
         if cfg.SELF_REFINE.BASE_CACHE:
             folder = cfg.SELF_REFINE.BASE_STORE or Path(cfg.OUTPUT_DIR) / "base_masks"
             self.base_cache = BaseCache(folder)
-        self.mapper = PointPromptDatasetMapper(cfg, store=self.store, base_cache=self.base_cache)
+        self.mapper = PointPromptDatasetMapper(
+            cfg,
+            store=self.store,
+            base_cache=self.base_cache,
+            without_base=frozenset(
+                epoch for epoch in range(self.epochs) if epoch_alpha(cfg, epoch, self.epochs) == 0
+            ),
+        )
         self.sampler = PositionSampler(comm.get_rank(), comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = build_optimizer(cfg, model)

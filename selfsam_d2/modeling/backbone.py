@@ -133,13 +133,13 @@ class SAMAdapterBackbone(Backbone):
     @torch.no_grad()
     def forward_base(self, images: Tensor) -> dict[str, Tensor]:
         """z_base: as :meth:`forward`, without adapters and without a gradient."""
-        return {EMBEDDING: self._encode_base(self._shared(images)[1])}
+        return {EMBEDDING: self.encoder.encode(self._shared(images)[1])}
 
     def forward_both(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(z_base, z_adapt) with the part that they share computed once."""
         patch_embedding, features = self._shared(images)
         with torch.no_grad():
-            base = self._encode_base(features)
+            base = self.encoder.encode(features)
         if self.adapter_tokens is None:
             return {EMBEDDING: base}, {EMBEDDING: base}
         return {EMBEDDING: base}, {
@@ -157,18 +157,9 @@ class SAMAdapterBackbone(Backbone):
             )
         return self.encoder.front(images)
 
-    def _encode_base(self, features: Tensor) -> Tensor:
-        for stage in range(len(self.encoder.stage_depths)):
-            if stage:
-                features = self.encoder.enter_stage(features, stage)
-            for block in self.encoder.stage_blocks(stage):
-                features = block(features)
-            features = self.encoder.leave_stage(features)
-        return self.encoder.neck(features)
-
     def _encode_adapted(self, images: Tensor, patch_embedding: Tensor, features: Tensor) -> Tensor:
         if self.adapter_tokens is None:
-            return self._encode_base(features)
+            return self.encoder.encode(features)
         made = self.adapter_tokens(images, patch_embedding)
         for stage, adapter in enumerate(self.adapters):
             assert isinstance(adapter, StageAdapter)

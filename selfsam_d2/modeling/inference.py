@@ -175,11 +175,11 @@ class NucleiInference:
                 _finish(each, separate_nuclei(each[0], each[1:], self.postprocess)) for each in maps
             ]
         pool = _worker_pool(self.workers)
-        begun = [
-            (each, pool.submit(separate_nuclei, each[0], each[1:], self.postprocess))
-            for each in maps
-        ]
         try:
+            begun = [
+                (each, pool.submit(separate_nuclei, each[0], each[1:], self.postprocess))
+                for each in maps
+            ]
             return [_finish(each, future.result()) for each, future in begun]
         except BrokenProcessPool:
             _worker_pool.cache_clear()  # the next call begins with new processes

@@ -126,7 +126,10 @@ class TinyViTEncoder(nn.Module):
         Returns:
             (B, 256, S/16, S/16).
         """
-        features = self.front(images)[1]
+        return self.encode(self.front(images)[1])
+
+    def encode(self, features: Tensor) -> Tensor:
+        """What enters the first block (B, S/8, S/8, 128) -> embedding, without adapters."""
         for stage in range(len(self.stage_depths)):
             if stage:
                 features = self.enter_stage(features, stage)

@@ -114,7 +114,10 @@ class SAMViTEncoder(nn.Module):
         Returns:
             (B, 256, S/16, S/16).
         """
-        features = self.front(images)[1]
+        return self.encode(self.front(images)[1])
+
+    def encode(self, features: Tensor) -> Tensor:
+        """What enters the blocks (B, h, w, D) -> embedding (B, 256, h, w), without adapters."""
         for block in self.blocks:
             features = block(features)
         return self.neck(self.leave_stage(features))

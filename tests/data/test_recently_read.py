@@ -25,6 +25,14 @@ def test_what_is_larger_than_all_is_not_kept():
     assert read == ["a", "a"]
 
 
+def test_what_is_larger_than_all_drives_nothing_out():
+    read = []
+    kept = RecentlyRead(lambda name: read.append(name) or b"." * len(name), len, capacity=4)
+    for name in ("aaa", "long name", "aaa"):
+        kept(name)
+    assert read == ["aaa", "long name"]
+
+
 def test_goes_to_another_process():
     kept = pickle.loads(pickle.dumps(RecentlyRead(str.encode, len, capacity=100)))
     assert kept("a") == b"a"

@@ -1,11 +1,14 @@
 """Whole images: windows or tiles of the encoder, and post-processing in other processes."""
 
+import time
+from concurrent.futures.process import BrokenProcessPool
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from selfsam_d2.modeling.inference import NucleiInference
+from selfsam_d2.modeling.inference import NucleiInference, _worker_pool
 from selfsam_d2.modeling.sliding_window import decode_by_windows
 
 
@@ -101,3 +104,28 @@ def test_workers_give_what_this_process_gives():
             here["instances"].pred_masks, there["instances"].pred_masks, strict=True
         ):
             assert torch.equal(mine, theirs)
+
+
+def test_a_worker_that_dies_is_an_error_once_and_no_longer():
+    inference = NucleiInference(window=8, overlap=0, workers=1)
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    calls = []
+
+    def predict(windows):
+        calls.append(1)
+        if len(calls) == 2:  # while the network is at the second image
+            pool = _worker_pool(1)
+            for process in list(pool._processes.values()):
+                process.kill()
+                process.join()
+            # The pool notices in a thread of its own.
+            for _ in range(200):
+                if pool._broken:
+                    break
+                time.sleep(0.05)
+        return torch.zeros(len(windows), 3, 8, 8)
+
+    with pytest.raises(BrokenProcessPool):
+        inference(predict, [image, image])
+    (found,) = inference(predict, [image])
+    assert found["instance_map"].max() == 0

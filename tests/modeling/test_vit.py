@@ -8,7 +8,7 @@ from segment_anything.modeling import ImageEncoderViT
 
 from selfsam_d2.modeling.backbone import EMBEDDING, SAMAdapterBackbone
 from selfsam_d2.modeling.relative_attention import relative_attention
-from selfsam_d2.modeling.vit import VIT_SIZES, SAMViTEncoder
+from selfsam_d2.modeling.vit import VIT_SIZES, RelativeAttention, SAMViTEncoder
 
 SMALL = {"embed_dim": 32, "depth": 3, "num_heads": 2, "global_blocks": (1,)}
 
@@ -124,3 +124,16 @@ def test_checkpointed_blocks_give_the_same_gradients(randomise):
     assert all(name.startswith("adapter") for name in learnt)
     for name in learnt:
         assert torch.equal(first[name], second[name])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_global_attention_never_builds_the_matrix_of_scores(training):
+    attention = RelativeAttention(64, 2, 0)
+    tokens = torch.randn(1, 16, 16, 64, requires_grad=training)
+    with torch.set_grad_enabled(training), torch.profiler.profile() as profile:
+        out = attention(tokens)
+        if training:
+            out.sum().backward()
+    used = {event.key for event in profile.key_averages()}
+    assert any("flash" in name for name in used)
+    assert not any("math" in name or "softmax" in name for name in used)

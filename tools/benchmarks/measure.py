@@ -71,13 +71,10 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def interleave(
-    ours: Callable[[], object], other: Callable[[], object], repeats: int, warm_up: bool = True
-) -> Timing:
+def interleave(ours: Callable[[], object], other: Callable[[], object], repeats: int) -> Timing:
     """Run two functions in turns, so that a machine that slows down slows both."""
-    if warm_up:
-        ours()
-        other()
+    ours()
+    other()
     timing = Timing([], [])
     for _ in range(repeats):
         timing.ours.append(_seconds(ours))

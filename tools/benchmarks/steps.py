@@ -89,7 +89,7 @@ def prepare_step(
         use_segment_anything_blocks(model)
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)  # as in training
+    optimizer = torch.optim.AdamW(trained, lr=1e-6)
     crop = make_crop(points, keys.get("INPUT__NUCLEI__CROP", CROP))
     if cached:
         crop["base_masks"] = _base_masks(model, crop)
