@@ -163,8 +163,6 @@ class SAMAdapterBackbone(Backbone):
         made = self.adapter_tokens(images, patch_embedding)
         for stage, adapter in enumerate(self.adapters):
             assert isinstance(adapter, StageAdapter)
-            if stage:
-                features = self.encoder.enter_stage(features, stage)
             tokens = adapter.resample(made, (features.shape[1], features.shape[2]))
             for index, block in enumerate(self.encoder.stage_blocks(stage)):
                 run = partial(_adapted_block, block, adapter, index)
@@ -172,7 +170,7 @@ class SAMAdapterBackbone(Backbone):
                     features = checkpoint(run, tokens, features, use_reentrant=False)
                 else:
                     features = run(tokens, features)
-            features = self.encoder.leave_stage(features)
+            features = self.encoder.leave_stage(features, stage)
         return self.encoder.neck(features)
 
 

@@ -30,7 +30,7 @@ class TinyViTEncoder(nn.Module):
     """TinyViT-5M as MobileSAM uses it: the last down-sampling has stride 1, SAM's neck follows.
 
     Its parts are public so that a backbone can add something between the blocks: ``front``
-    (patch embedding, convolutions), ``enter_stage``, ``stage_blocks`` and ``neck``. Batch norms
+    (patch embedding, convolutions), ``stage_blocks``, ``leave_stage`` and ``neck``. Batch norms
     use their running statistics always, and are folded into the convolutions.
 
     Attributes:
@@ -75,8 +75,8 @@ class TinyViTEncoder(nn.Module):
     def front(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Everything before the first attention: patch embedding, stage 0, first down-sampling.
 
-        A CPU computes it in strips of rows, whose maps stay in its caches; each strip sees all
-        that its rows depend on, so the result does not change.
+        A CPU computes it in strips of rows, whose maps are small enough for their memory to be used
+        again; each strip sees all that its rows depend on, so the result does not change.
 
         Args:
             images: (B, 3, S, S) normalised, S a multiple of 64.
@@ -85,7 +85,8 @@ class TinyViTEncoder(nn.Module):
             patch embedding (B, 64, S/4, S/4) and what enters the first block, (B, S/8, S/8, 128).
         """
         height = images.shape[2]
-        rows = height if images.is_cuda else strip_rows(images.shape[0] * images.shape[3])
+        on_cpu = images.device.type == "cpu"
+        rows = strip_rows(images.shape[0] * images.shape[3]) if on_cpu else height
         if rows >= height:
             return self._front(images)
         strips = (self._strip(images, top, rows) for top in range(0, height, rows))
@@ -101,10 +102,10 @@ class TinyViTEncoder(nn.Module):
     def _front(self, images: Tensor) -> tuple[Tensor, Tensor]:
         # Convolutions over few channels are faster with the channels last.
         embedding: Tensor = self.patch_embed(images.contiguous(memory_format=torch.channels_last))
-        return embedding, self.enter_stage(self.stages[0](embedding), 0)
+        return embedding, self._down_sample(self.stages[0](embedding), 0)
 
-    def enter_stage(self, features: Tensor, stage: int) -> Tensor:
-        """Down-sample into attention stage ``stage`` (0, 1, 2): (B, C, h, w) -> (B, H, W, C')."""
+    def _down_sample(self, features: Tensor, stage: int) -> Tensor:
+        """Enter attention stage ``stage`` (0, 1, 2): (B, C, h, w) -> (B, H, W, C')."""
         smaller: Tensor = self.stages[stage + 1].get_submodule("downsample")(features)
         return smaller.permute(0, 2, 3, 1).contiguous()
 
@@ -112,10 +113,15 @@ class TinyViTEncoder(nn.Module):
         """The blocks of attention stage ``stage``, each (B, H, W, C) -> (B, H, W, C)."""
         return list(self.stages[stage + 1].get_submodule("blocks").children())
 
-    @staticmethod
-    def leave_stage(features: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, C, H, W)."""
-        return features.permute(0, 3, 1, 2)
+    def leave_stage(self, features: Tensor, stage: int) -> Tensor:
+        """Behind attention stage ``stage``: (B, H, W, C) -> what enters the next or the neck.
+
+        Returns:
+            (B, H', W', C') down-sampled; behind the last stage (B, C, H, W).
+        """
+        maps = features.permute(0, 3, 1, 2)
+        last = stage == len(self.stage_depths) - 1
+        return maps if last else self._down_sample(maps, stage + 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode without adapters.
@@ -131,11 +137,9 @@ class TinyViTEncoder(nn.Module):
     def encode(self, features: Tensor) -> Tensor:
         """What enters the first block (B, S/8, S/8, 128) -> embedding, without adapters."""
         for stage in range(len(self.stage_depths)):
-            if stage:
-                features = self.enter_stage(features, stage)
             for block in self.stage_blocks(stage):
                 features = block(features)
-            features = self.leave_stage(features)
+            features = self.leave_stage(features, stage)
         return self.neck(features)
 
     @staticmethod

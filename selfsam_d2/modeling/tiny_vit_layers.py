@@ -99,7 +99,7 @@ def _in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, width: int) -
     Not where a gradient is wanted, which keeps all maps anyway, nor on a GPU.
     """
     size = rows[0].numel() // rows.shape[-1] * width * rows.element_size()
-    if torch.is_grad_enabled() or rows.is_cuda or len(rows) * size <= CHUNK_BYTES:
+    if torch.is_grad_enabled() or rows.device.type != "cpu" or len(rows) * size <= CHUNK_BYTES:
         return function(rows)
     return torch.cat([function(part) for part in rows.split(max(CHUNK_BYTES // size, 1))])
 

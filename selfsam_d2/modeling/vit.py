@@ -89,20 +89,15 @@ class SAMViTEncoder(nn.Module):
         position = get_abs_pos(self.pos_embed.flatten(1, 2), False, size)
         return embedding.permute(0, 3, 1, 2), embedding + position
 
-    @staticmethod
-    def enter_stage(features: Tensor, stage: int) -> Tensor:
-        """(B, D, h, w) -> (B, h, w, D)."""
-        del stage
-        return features.permute(0, 2, 3, 1)
-
     def stage_blocks(self, stage: int) -> list[nn.Module]:
         """The blocks of the one stage, each (B, h, w, D) -> (B, h, w, D)."""
         del stage
         return list(self.blocks)
 
     @staticmethod
-    def leave_stage(features: Tensor) -> Tensor:
-        """(B, h, w, D) -> (B, D, h, w)."""
+    def leave_stage(features: Tensor, stage: int) -> Tensor:
+        """Behind the one stage: (B, h, w, D) -> what enters the neck, (B, D, h, w)."""
+        del stage
         return features.permute(0, 3, 1, 2)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -120,7 +115,7 @@ class SAMViTEncoder(nn.Module):
         """What enters the blocks (B, h, w, D) -> embedding (B, 256, h, w), without adapters."""
         for block in self.blocks:
             features = block(features)
-        return self.neck(self.leave_stage(features))
+        return self.neck(self.leave_stage(features, 0))
 
     @staticmethod
     def rename_sam_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
