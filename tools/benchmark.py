@@ -10,9 +10,9 @@ the peak of a process of its own. ``--full`` also measures how cost grows and dr
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from benchmarks.lines import LINES, RATIOS
 from benchmarks.measure import Line, device
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.errors import InputError, SelfSAMError, run_command
+from selfsam_d2.evaluation.summary import write_json
 
 PACKAGES = (
     "torch",
@@ -58,6 +59,24 @@ def parse_arguments() -> argparse.Namespace:
         "--plot", type=Path, default=Path("output/growth.png"), help="picture of --full"
     )
     return parser.parse_args()
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before anything is measured.
+
+    Raises:
+        InputError: its folder cannot be made or written, or it is a folder itself.
+    """
+    if path.is_dir():
+        raise InputError(path, "is a folder; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            path, f"cannot be written ({error.strerror}); choose another file"
+        ) from error
 
 
 def describe_machine() -> dict[str, Any]:
@@ -103,7 +122,7 @@ def main() -> None:
         raise InputError(f"--repeats {arguments.repeats}", "at least 1 is needed")
     for path in (arguments.json, arguments.plot if arguments.full else None):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            check_writable(path)
     lines: list[Line] = []
     failed: dict[str, str] = {}
     progress = tqdm(arguments.only, unit="part", file=sys.stderr)
@@ -128,7 +147,7 @@ def main() -> None:
     )
     if arguments.json is not None:
         written = {**as_json(lines, growth), "failed": failed}
-        arguments.json.write_text(json.dumps(written, indent=2))
+        write_json(arguments.json, written)
     if failed:
         raise SelfSAMError("; ".join(f"{name} failed: {why}" for name, why in failed.items()))
 

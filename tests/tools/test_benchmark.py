@@ -59,6 +59,16 @@ def test_both_sides_agree_and_the_json_has_their_ratio(run, tmp_path):
     assert min(metrics["nuclei"]) > 900
 
 
+@pytest.mark.parametrize("name", [".", "file/x.json"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(run, tmp_path, name):
+    (tmp_path / "file").write_text("kept")
+    status, out, err = run("--only", "metrics", "--json", tmp_path / name)
+    assert status == 2
+    assert not out
+    assert err.startswith(f"error: {tmp_path / name}: ")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_maps_that_differ_are_told_apart(tools_on_path):
     from benchmarks.lines import check_same, differing_pixels
 
