@@ -33,6 +33,7 @@ REQUIREMENTS = [
     "yacs>=0.1.8,<0.2",
     "PyYAML>=6,<7",
     "pycocotools>=2.0.7,<3",
+    "faster-coco-eval>=1.7,<2",
     "tabulate>=0.9,<1",
     "cloudpickle>=2.2,<4",
     "tensorboard>=2.12,<3",

@@ -11,8 +11,10 @@ from typing import Any
 import pycocotools.mask as coco_mask
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Instances
+from faster_coco_eval import COCO, COCOeval_faster
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.evaluation.summary import write_json
 from selfsam_d2.structures.annotation_masks import annotation_to_rle
 from selfsam_d2.structures.rle_masks import RLEMasks
 
@@ -29,7 +31,8 @@ class NucleiCOCOEvaluator(COCOEvaluator):
     encoded by detectron2. Every category of the file counts as nucleus, as in training, and an
     annotation that has no area is given it. AP values are 0 to 100.
 
-    The official Python code of COCO is used, as detectron2 does for any limit other than 100.
+    The precision is that of COCO's own code; faster-coco-eval computes it, because that takes
+    40 times as long with thousands of nuclei, and because detectron2's C++ form stops at 100.
 
     Args:
         dataset_name: a name in ``MetadataCatalog``, with ``json_file`` (of any ``evaluator_type``).
@@ -58,6 +61,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         )
         mapping = self._metadata.get("thing_dataset_id_to_contiguous_id", {0: 0})
         nucleus = next(category for category, index in mapping.items() if index == 0)
+        self._nucleus = nucleus
         content = self._coco_api.dataset
         content["categories"] = [{"id": nucleus, "name": "nucleus"}]
         for number, annotation in enumerate(content.get("annotations", []), start=1):
@@ -83,6 +87,27 @@ class NucleiCOCOEvaluator(COCOEvaluator):
                 self._predictions.append({"image_id": entry["image_id"], "instances": results})
             else:
                 super().process([entry], [output])
+
+    def _eval_predictions(
+        self, predictions: list[dict[str, Any]], img_ids: list[int] | None = None
+    ) -> None:
+        """Fill ``_results``, as detectron2's method of this name does, which this one overrides."""
+        results = [each for image in predictions for each in image["instances"]]
+        for result in results:
+            result["category_id"] = self._nucleus
+            # Otherwise the area of a mask would be that of its box.
+            result.pop("bbox", None)
+        if self._output_dir:
+            write_json(Path(self._output_dir) / "coco_instances_results.json", results)
+        coco_eval = None
+        if results:
+            truth = COCO(self._coco_api.dataset)
+            coco_eval = COCOeval_faster(truth, truth.loadRes(results), "segm")
+            coco_eval.params.maxDets = self._max_dets_per_image
+            if img_ids is not None:
+                coco_eval.params.imgIds = img_ids
+            coco_eval.run()
+        self._results["segm"] = self._derive_coco_results(coco_eval, "segm")
 
 
 def rle_instances_to_coco_json(instances: Instances, image_id: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
     return text
 
 
-def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+def write_json(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write JSON so that a reader never sees half a file; missing folders are made.
 
     Args:
