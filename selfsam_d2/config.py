@@ -73,8 +73,8 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.PROMPT.SPACING_SCALE = 0.55
     cfg.PROMPT.DEFAULT_RADIUS = 12.0  # px, half side of the box of a point that is alone
     cfg.PROMPT.MASK_TOKEN = 0  # 0: SAM's single-mask token; 1, 2, 3: its multi-mask tokens
-    # MB that the masks of a batch may hold for the backward pass. Those of the points beyond are
-    # computed again there: the same gradients in more time.
+    # MB that the masks of a batch may hold for the backward pass, in each process. Those of the
+    # points beyond are computed again there: the same gradients in more time.
     cfg.PROMPT.DECODER_MEMORY = 512
 
     # Pseudo labels S_P and S_I.
@@ -105,8 +105,8 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.SELF_REFINE.STORE = ""
     # m_base depends on no trained weight. True: computed once per training image, stored, and
     # augmented with it, which spares the frozen encoder and its masks in every step. For REFRESH:
-    # step. Random negatives are drawn once, not in each step. Folder of the masks; empty:
-    # OUTPUT_DIR/base_masks.
+    # step. Random negatives are drawn once, not in each step. Folder of the masks, which runs of
+    # other settings may share; empty: OUTPUT_DIR/base_masks.
     cfg.SELF_REFINE.BASE_CACHE = False
     cfg.SELF_REFINE.BASE_STORE = ""
 

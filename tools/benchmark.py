@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import detectron2
 import torch
 from tabulate import tabulate
 from tqdm import tqdm
@@ -83,11 +85,22 @@ def describe_machine() -> dict[str, Any]:
     """What the figures were measured on and with."""
     return {
         "device": torch.cuda.get_device_name() if device().type == "cuda" else "cpu",
-        "machine": platform.machine(),
+        "processor": _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {
+            "detectron2": detectron2.__version__,  # it comes from distributions of several names
+            **{name: version(name) for name in PACKAGES},
+        },
     }
+
+
+def _processor() -> str:
+    """Model of the CPU where Linux tells it, else its family."""
+    information = Path("/proc/cpuinfo")
+    text = information.read_text() if information.exists() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else platform.machine()
 
 
 def format_table(lines: list[Line]) -> str:
@@ -140,7 +153,7 @@ def main() -> None:
         sys.stdout.write(f"growth: {arguments.plot}\n")
     machine = describe_machine()
     sys.stdout.write(
-        f"{machine['threads']} threads, {machine['device']}, {machine['machine']}, "
+        f"{machine['threads']} threads, {machine['device']}, {machine['processor']}, "
         f"Python {machine['python']}, "
         + ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
         + "\n"

@@ -15,9 +15,9 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -33,11 +33,11 @@ __all__ = ["FORMAT", "BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
 SMALLEST = 1e-4
 # px around a point that its window should show as far as the crop does: larger than most nuclei.
 NEIGHBOURHOOD = 40.0
-FORMAT = 1  # raised when what is stored changes, so that older files are made anew
-CACHED_BYTES = 2**30  # of masks, in each worker
+FORMAT = 2  # raised when what is stored changes, so that older files are made anew
+CACHED_BYTES = 64 * 2**20  # of what says where the masks are, in each worker
 # What numpy raises for a file that is damaged or empty.
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-FIELDS = ("window", "point", "corner", "box", "values")
+FIELDS = ("window", "point", "corner", "box")  # in memory; the values stay on disk
 # What a mask of a window is: window (y, x), indices of its points, (K, w, w) m_base.
 WindowMasks = tuple[tuple[int, int], np.ndarray, np.ndarray]
 
@@ -128,7 +128,7 @@ def choose_windows(
 
 
 def _bytes_of(packed: dict[str, np.ndarray]) -> int:
-    return sum(each.nbytes for each in packed.values())
+    return sum(packed[name].nbytes for name in FIELDS)
 
 
 def _footprint(transform: AffineCropTransform) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +141,11 @@ def _footprint(transform: AffineCropTransform) -> tuple[np.ndarray, np.ndarray]:
 
 
 class BaseCache:
-    """One file of masks per training image, each written whole or not at all.
+    """Two files for each training image, each written whole or not at all.
+
+    The values lie in a ``.npy`` file that is mapped into memory, so that a crop reads only the
+    masks of its own points; a ``.npz`` file says where they are and what they were made from. Both
+    are named after the image and the key, so runs of other settings may share the folder.
 
     Args:
         folder: where the files are kept.
@@ -154,29 +158,25 @@ class BaseCache:
         self._read = RecentlyRead(self._load, _bytes_of, CACHED_BYTES)
 
     def holds(self, record: dict[str, Any]) -> bool:
-        """Whether the masks of an image are there, made from what they would be made from now."""
+        """Whether the masks of an image are there, made from what they would be made from now.
+
+        They are read whole, since damage shows in their checksum.
+        """
         try:
-            # Read whole, since damage shows in the checksums of its parts.
-            self._load(str(self._path(record)), self.keys[record["file_name"]])
+            packed = self._load(str(self._path(record)), self.keys[record["file_name"]])
         except InputError:
             return False
-        return True
+        return bool(zlib.crc32(packed["values"].data) == packed["checksum"])
 
     def write(self, record: dict[str, Any], packed: dict[str, np.ndarray]) -> None:
-        """Store the masks of an image, atomically."""
+        """Store the masks of an image: the values, then the file that makes them count."""
         path = self._path(record)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                np.savez_compressed(
-                    file,
-                    key=np.array(self.keys[record["file_name"]]),
-                    **{name: packed[name] for name in FIELDS},  # type: ignore[arg-type]
-                )
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
+        values = packed["values"]
+        index = {name: packed[name] for name in FIELDS}
+        index["key"] = np.array(self.keys[record["file_name"]])
+        index["checksum"] = np.array(zlib.crc32(values.data), dtype=np.int64)
+        _write_whole(_values_path(path), lambda file: np.save(file, values))
+        _write_whole(path, lambda file: np.savez_compressed(file, **index))  # type: ignore[arg-type]
 
     def crop_masks(
         self,
@@ -200,7 +200,7 @@ class BaseCache:
             InputError: the stored masks are missing, damaged or made from something else.
         """
         packed = self._read(str(self._path(record)), self.keys[record["file_name"]])
-        ends = np.concatenate([[0], np.cumsum(packed["box"][:, 2:].prod(axis=1))])
+        ends = _ends(packed)
         masks = np.zeros((len(inside), *transform.size), dtype=np.float32)
         for place, chosen in enumerate(choose_windows(packed, points, inside, transform)):
             if chosen < 0:
@@ -217,11 +217,37 @@ class BaseCache:
             with np.load(path, allow_pickle=False) as stored:
                 if str(stored["key"]) != key:
                     raise InputError(path, "made from other weights, points or settings; delete it")
-                return {name: stored[name] for name in FIELDS}
+                packed = {name: stored[name] for name in (*FIELDS, "checksum")}
+            values = np.load(_values_path(Path(path)), mmap_mode="r", allow_pickle=False)
+            if values.dtype != np.float16 or values.shape != (_ends(packed)[-1],):
+                raise ValueError("its values are not those that it was written with")
         except UNREADABLE as error:
             raise InputError(path, f"stored masks cannot be read ({error}); delete it") from error
+        return {**packed, "values": values}
 
     def _path(self, record: dict[str, Any]) -> Path:
         # Two images of different folders may share a file name.
-        digest = hashlib.sha256(str(record["file_name"]).encode()).hexdigest()[:12]
-        return self.folder / f"{Path(record['file_name']).stem}.{digest}.npz"
+        name = str(record["file_name"])
+        digest = hashlib.sha256(f"{name} {self.keys[name]}".encode()).hexdigest()[:16]
+        return self.folder / f"{Path(name).stem}.{digest}.npz"
+
+
+def _values_path(path: Path) -> Path:
+    return path.with_suffix(".npy")
+
+
+def _ends(packed: dict[str, np.ndarray]) -> np.ndarray:
+    """(M + 1,) where the values of each mask begin, and the end of the last."""
+    return np.concatenate([[0], np.cumsum(packed["box"][:, 2:].prod(axis=1, dtype=np.int64))])
+
+
+def _write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        try:
+            write(file)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from selfsam_d2.evaluation.runs import run_starts
+from selfsam_d2.evaluation.runs import find_runs
 
 __all__ = ["ContingencyTable", "check_instance_maps"]
 
 IntArray = NDArray[np.integer[Any]]
+
+LOOK_UP = 64  # largest id / number of runs up to which ids are looked up in a table of all ids
 
 
 def check_instance_maps(true: IntArray, pred: IntArray) -> None:
@@ -45,9 +46,15 @@ def check_instance_maps(true: IntArray, pred: IntArray) -> None:
 
 def _positions(ids: IntArray) -> tuple[NDArray[np.int64], int]:
     """Replace each id by its position among the ids, background first, and count the positions."""
-    present = np.unique(ids)
-    offset = 0 if present.size and present[0] == 0 else 1
-    return np.searchsorted(present, ids) + offset, present.size + offset
+    largest = int(ids.max(initial=0))
+    if largest < LOOK_UP * (ids.size + 1):
+        present = np.zeros(largest + 1, dtype=bool)
+        present[ids] = True
+        present[0] = True
+        positions = np.cumsum(present) - 1
+        return positions[ids], int(positions[-1]) + 1
+    kept = np.unique(np.append(ids, ids.dtype.type(0)))
+    return np.searchsorted(kept, ids), kept.size
 
 
 def _areas(positions: NDArray[np.int64], lengths: NDArray[np.int64], count: int) -> Any:
@@ -88,10 +95,22 @@ class ContingencyTable:
             ValueError: if a map is not (H, W) integers, has a negative id, or the sizes differ.
         """
         check_instance_maps(true, pred)
-        starts = run_starts(true, pred)
-        lengths = np.diff(starts, append=true.size)
-        true_at, num_true = _positions(true.ravel()[starts])
-        pred_at, num_pred = _positions(pred.ravel()[starts])
+        runs = find_runs(true, pred)
+        return cls.from_runs(runs.lengths, *runs.ids)
+
+    @classmethod
+    def from_runs(
+        cls, lengths: NDArray[np.int64], true: IntArray, pred: IntArray
+    ) -> ContingencyTable:
+        """Count the overlaps of maps that are given as runs.
+
+        Args:
+            lengths: (R,) pixels of each run.
+            true: (R,) its id in the true map, 0 background.
+            pred: (R,) its id in the predicted map.
+        """
+        true_at, num_true = _positions(true)
+        pred_at, num_pred = _positions(pred)
         both = (true_at > 0) & (pred_at > 0)
         pairs = coo_array(
             (lengths[both], (true_at[both] - 1, pred_at[both] - 1)),
@@ -136,17 +155,6 @@ class ContingencyTable:
             pred_index=self.true_index[order],
             overlaps=self.overlaps[order],
         )
-
-    def linked_overlaps(self) -> list[NDArray[np.int64]]:
-        """Positions among the K overlaps of each set that shares nuclei, directly or in a chain."""
-        if not len(self.overlaps):
-            return []
-        size = self.num_true + self.num_pred
-        ends = (self.true_index, self.num_true + self.pred_index)
-        graph = coo_array((np.ones(len(self.overlaps), dtype=bool), ends), shape=(size, size))
-        groups = connected_components(graph, directed=False)[1][self.true_index]
-        order = np.argsort(groups, kind="stable")
-        return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
 
     def best_overlaps(self, score: NDArray[Any]) -> NDArray[np.int64]:
         """Choose, for each true nucleus that overlaps any, the overlap of the highest score.

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from selfsam_d2.evaluation.contingency import ContingencyTable, check_instance_maps
-from selfsam_d2.evaluation.runs import label_components
+from selfsam_d2.evaluation.runs import Runs, find_runs
 
 __all__ = [
     "METRIC_NAMES",
@@ -122,7 +123,8 @@ def aggregated_jaccard_index_fast(true: IntArray, pred: IntArray) -> float:
     Raises:
         ValueError: as :func:`dice_coefficient`.
     """
-    return _aji_fast(_component_table(true, pred))
+    check_instance_maps(true, pred)
+    return _aji_fast(_component_table(find_runs(true, pred)))
 
 
 def panoptic_quality(true: IntArray, pred: IntArray) -> tuple[float, float, float]:
@@ -179,13 +181,15 @@ def nuclei_metrics(true: IntArray, pred: IntArray) -> dict[str, float]:
     Raises:
         ValueError: as :func:`dice_coefficient`.
     """
-    table = ContingencyTable.from_maps(true, pred)
+    check_instance_maps(true, pred)
+    runs = find_runs(true, pred)
+    table = ContingencyTable.from_runs(runs.lengths, *runs.ids)
     detection, segmentation, panoptic = _panoptic(table)
     values = (
         _dice(table),
         _aji(table),
         _aji_plus(table),
-        _aji_fast(_component_table(true, pred)),
+        _aji_fast(_component_table(runs)),
         _object_dice(table),
         detection,
         segmentation,
@@ -224,23 +228,22 @@ def _aji(table: ContingencyTable) -> float:
 
 
 def _aji_plus(table: ContingencyTable) -> float:
-    # Nuclei that are linked by no chain of overlaps don't compete for a partner.
-    pairs = [_assign(table, group) for group in table.linked_overlaps()]
-    return _aji_of_pairs(table, np.concatenate([np.zeros(0, dtype=np.int64), *pairs]))
-
-
-def _assign(table: ContingencyTable, group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The one-to-one pairs of largest total IoU among some of the overlaps."""
-    if len(group) == 1:
-        return group
-    true, rows = np.unique(table.true_index[group], return_inverse=True)
-    pred, columns = np.unique(table.pred_index[group], return_inverse=True)
-    ious = np.zeros((len(true), len(pred)))
-    places = np.full(ious.shape, -1)
-    ious[rows, columns] = table.ious[group]
-    places[rows, columns] = group
-    chosen = places[linear_sum_assignment(ious, maximize=True)]
-    return np.asarray(chosen[chosen >= 0], dtype=np.int64)
+    if not len(table.overlaps):
+        return _aji_of_pairs(table, np.zeros(0, dtype=np.int64))
+    # So that every true nucleus has a partner, each has a column of its own with an IoU of 0;
+    # 1 is added to all weights, since a weight of 0 is no edge.
+    own = np.arange(table.num_true)
+    rows = np.concatenate([table.true_index, own]).astype(np.int32)
+    columns = np.concatenate([table.pred_index, table.num_pred + own]).astype(np.int32)
+    weights = 1 + np.concatenate([table.ious, np.zeros(len(own))])
+    graph = coo_array((weights, (rows, columns))).tocsr()
+    true, pred = min_weight_full_bipartite_matching(graph, maximize=True)
+    # The overlaps are sorted by the true nucleus, then by the predicted one.
+    keys = table.true_index * table.num_pred + table.pred_index
+    paired = pred < table.num_pred
+    return _aji_of_pairs(
+        table, np.searchsorted(keys, true[paired].astype(np.int64) * table.num_pred + pred[paired])
+    )
 
 
 def _aji_of_pairs(table: ContingencyTable, pairs: NDArray[np.int64]) -> float:
@@ -251,9 +254,8 @@ def _aji_of_pairs(table: ContingencyTable, pairs: NDArray[np.int64]) -> float:
     return _ratio(table.overlaps[pairs].sum(), union)
 
 
-def _component_table(true: IntArray, pred: IntArray) -> ContingencyTable:
-    check_instance_maps(true, pred)
-    return ContingencyTable.from_maps(label_components(true), label_components(pred))
+def _component_table(runs: Runs) -> ContingencyTable:
+    return ContingencyTable.from_runs(runs.lengths, runs.components(0), runs.components(1))
 
 
 def _aji_fast(table: ContingencyTable) -> float:

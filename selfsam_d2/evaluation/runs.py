@@ -1,7 +1,11 @@
-"""Instance maps as runs: stretches of one id within a row, some fifty times fewer than pixels."""
+"""Instance maps as runs: stretches of one id within a row, some fifty times fewer than pixels.
+
+Legend: R: number of runs; H, W: size of the maps.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,28 +13,71 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["label_components", "run_starts"]
+__all__ = ["Runs", "find_runs", "label_components"]
 
 IntArray = NDArray[np.integer[Any]]
 
 
-def run_starts(*maps: IntArray) -> NDArray[np.int64]:
-    """Flat positions at which a row begins or at least one of the maps changes its id.
+@dataclass(frozen=True)
+class Runs:
+    """The stretches of a row in which none of some maps changes its id, in reading order.
+
+    Attributes:
+        starts: (R,) flat positions of their first pixels, ascending.
+        lengths: (R,) their pixels.
+        ids: of each map (R,), its ids.
+        width: W.
+    """
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    ids: tuple[IntArray, ...]
+    width: int
+
+    def components(self, index: int) -> NDArray[np.int64]:
+        """Number the connected parts of equal id of one map, 8-neighbours touching.
+
+        Args:
+            index: of the map.
+
+        Returns:
+            (R,), 0 background, 1 ... n in reading order.
+        """
+        own = self.ids[index]
+        begins = self.starts % max(self.width, 1) == 0
+        begins[1:] |= own[1:] != own[:-1]
+        first = np.flatnonzero(begins & (own > 0))
+        numbers = np.zeros(len(own), dtype=np.int64)
+        if len(first):
+            # Runs that only the other maps cut apart are one.
+            last = np.append(np.flatnonzero(begins)[1:], len(own))[np.cumsum(begins)[first] - 1] - 1
+            rows, left = np.divmod(self.starts[first], self.width)
+            lengths = self.starts[last] + self.lengths[last] - self.starts[first]
+            # All rows on one line with a gap between them, so that nothing touches around an edge.
+            pitch = self.width + 1
+            graph = _touching(rows * pitch + left, lengths, own[first], pitch)
+            # Numbered by their first run, which is in reading order.
+            numbers[first] = connected_components(graph, directed=False)[1] + 1
+            numbers = numbers[np.maximum.accumulate(np.where(begins, np.arange(len(own)), 0))]
+        return numbers
+
+
+def find_runs(*maps: IntArray) -> Runs:
+    """Cut maps of one size into runs.
 
     Args:
-        maps: (H, W) each, of one size.
-
-    Returns:
-        (R,) ascending; empty for maps without a pixel.
+        maps: (H, W) each.
     """
-    if maps[0].size == 0:
-        return np.zeros(0, dtype=np.int64)
-    change = np.zeros(maps[0].size, dtype=bool)
-    change[:: maps[0].shape[1]] = True
+    height, width = maps[0].shape
+    change = np.zeros(height * width, dtype=bool)
+    if change.size:
+        change[::width] = True
     for each in maps:
         flat = each.ravel()
         change[1:] |= flat[1:] != flat[:-1]
-    return np.flatnonzero(change)
+    starts = np.flatnonzero(change)
+    lengths = np.diff(starts, append=change.size)
+    return Runs(starts, lengths, tuple(each.ravel()[starts] for each in maps), width)
 
 
 def label_components(instance_map: IntArray) -> NDArray[np.int64]:
@@ -44,19 +91,8 @@ def label_components(instance_map: IntArray) -> NDArray[np.int64]:
     Returns:
         (H, W), 0 background, 1 ... n.
     """
-    starts = run_starts(instance_map)
-    lengths = np.diff(starts, append=instance_map.size)
-    ids = instance_map.ravel()[starts]
-    nucleus = np.flatnonzero(ids)
-    numbers = np.zeros(len(ids), dtype=np.int64)
-    if len(nucleus):
-        rows, first = np.divmod(starts[nucleus], instance_map.shape[1])
-        # All rows on one line with a gap between them, so that nothing touches around an edge.
-        pitch = instance_map.shape[1] + 1
-        graph = _touching(rows * pitch + first, lengths[nucleus], ids[nucleus], pitch)
-        # Numbered by their first run, which is in reading order.
-        numbers[nucleus] = connected_components(graph, directed=False)[1] + 1
-    return np.repeat(numbers, lengths).reshape(instance_map.shape)
+    runs = find_runs(instance_map)
+    return np.repeat(runs.components(0), runs.lengths).reshape(instance_map.shape)
 
 
 def _touching(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import configurable
+from detectron2.utils import comm
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 
@@ -77,6 +78,7 @@ class Prompter(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
+        crops_per_process = max(1, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
         return {
             "prompt_encoder": build_prompt_encoder(cfg.MODEL.SAM.INPUT_SIDE),
             "mask_decoder": build_mask_decoder(),
@@ -86,7 +88,7 @@ class Prompter(nn.Module):
             "spacing_scale": cfg.PROMPT.SPACING_SCALE,
             "default_radius": cfg.PROMPT.DEFAULT_RADIUS,
             "mask_token": cfg.PROMPT.MASK_TOKEN,
-            "decoder_memory": cfg.PROMPT.DECODER_MEMORY / cfg.SOLVER.IMS_PER_BATCH,
+            "decoder_memory": cfg.PROMPT.DECODER_MEMORY / crops_per_process,
         }
 
     def encode(self, points: Tensor, context: Tensor, crop: int, seed: list[int]) -> Tensor:

@@ -18,15 +18,26 @@ Shape legend:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 __all__ = ["relative_attention"]
 
 
 def relative_attention(
-    query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    *,
+    compact: bool = True,
 ) -> Tensor:
     """Attention over a grid of tokens, see the head of this module.
 
@@ -36,23 +47,97 @@ def relative_attention(
         value: (B, A, N, d).
         rows: (H, H, d) R^h of query row and key row.
         columns: (W, W, d) R^w of query column and key column.
+        compact: keep q, k and v for the backward pass and make q' and k' again there, which takes
+            little time and spares most of the memory. Not inside ``torch.utils.checkpoint``,
+            which could then not discard them.
 
     Returns:
         (B, A, N, d).
     """
-    batch, heads, _, channels = query.shape
+    channels = query.shape[-1]
+    inputs = tuple(make() for make in _makers(query, key, value, rows, columns))
+    if not compact:
+        return _attend(*inputs)[..., :channels]
+    detached = (each.detach() for each in (query, key, value, rows, columns))
+    saved = _Saved(inputs, _makers(*detached))
+    with saved_tensors_hooks(saved.pack, _unpack):
+        attended = _attend(*inputs)
+    saved.narrow(attended, channels)
+    return attended[..., :channels]
+
+
+def _makers(
+    query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor
+) -> tuple[Callable[[], Tensor], ...]:
+    """What makes the three inputs of the kernel."""
     height, width = len(rows), len(columns)
-    grid = query.unflatten(2, (height, width))
+    return (
+        partial(_fold_query, query, rows, columns),
+        partial(_place_key, key, height, width),
+        # The fused CPU kernel wants values as wide as the queries.
+        partial(F.pad, value, (0, height + width)),
+    )
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+
+
+class _Saved:
+    """What a fused kernel saves for its backward pass, in the least memory.
+
+    Args:
+        inputs: of the kernel.
+        makers: of the same, from what is kept anyway.
+    """
+
+    def __init__(
+        self, inputs: tuple[Tensor, ...], makers: tuple[Callable[[], Tensor], ...]
+    ) -> None:
+        self._makers = {each.data_ptr(): make for each, make in zip(inputs, makers, strict=True)}
+        self._others: list[list[Tensor | Callable[[], Tensor]]] = []
+
+    def pack(self, tensor: Tensor) -> Any:
+        # A kernel may save something else than its inputs, such as copies in half precision.
+        if tensor.data_ptr() in self._makers:
+            return self._makers[tensor.data_ptr()]
+        self._others.append([tensor])
+        return self._others[-1]
+
+    def narrow(self, output: Tensor, channels: int) -> None:
+        """Keep of the output what values without their padding give; the rest is 0."""
+        for holder in self._others:
+            (held,) = holder
+            if isinstance(held, Tensor) and held.data_ptr() == output.data_ptr():
+                kept = held[..., :channels].contiguous()
+                holder[0] = partial(F.pad, kept, (0, held.shape[-1] - channels))
+        # The graph keeps the packed values; nothing here may keep the inputs.
+        self._makers, self._others = {}, []
+
+
+@torch.no_grad()
+def _unpack(packed: Any) -> Tensor:
+    if isinstance(packed, list):
+        (packed,) = packed
+    made: Tensor = packed if isinstance(packed, Tensor) else packed()
+    return made
+
+
+def _fold_query(query: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """q' (B, A, N, d + H + W)."""
+    grid = query.unflatten(2, (len(rows), len(columns)))
     scores = [
-        query * channels**-0.5,
+        query * query.shape[-1] ** -0.5,
         torch.einsum("bayxd,ykd->bayxk", grid, rows).flatten(2, 3),
         torch.einsum("bayxd,xkd->bayxk", grid, columns).flatten(2, 3),
     ]
-    placed = torch.cat([key, _one_hot(height, width, key).expand(batch, heads, -1, -1)], dim=-1)
-    # The fused CPU kernel wants values as wide as the queries.
-    padded = F.pad(value, (0, height + width))
-    attended = F.scaled_dot_product_attention(torch.cat(scores, dim=-1), placed, padded, scale=1.0)
-    return attended[..., :channels]
+    return torch.cat(scores, dim=-1)
+
+
+def _place_key(key: Tensor, height: int, width: int) -> Tensor:
+    """k' (B, A, N, d + H + W)."""
+    one_hot = _one_hot(height, width, key).expand(*key.shape[:2], -1, -1)
+    return torch.cat([key, one_hot], dim=-1)
 
 
 def _one_hot(height: int, width: int, like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from selfsam_d2.modeling.relative_attention import relative_attention
 
-__all__ = ["VIT_SIZES", "SAMViTEncoder"]
+__all__ = ["VIT_SIZES", "RelativeAttention", "SAMViTEncoder"]
 
 OUT_CHANNELS = 256
 PATCH = 16
@@ -152,10 +152,14 @@ class RelativeAttention(nn.Module):
         dim: channels.
         num_heads: attention heads.
         window: side of the windows in tokens; 0: global.
+
+    Attributes:
+        compact: see :func:`relative_attention`; to be set to False where blocks are checkpointed.
     """
 
     def __init__(self, dim: int, num_heads: int, window: int) -> None:
         super().__init__()
+        self.compact = True
         self.num_heads = num_heads
         self.window = window
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -185,5 +189,5 @@ class RelativeAttention(nn.Module):
         )
         rows = get_rel_pos(height, height, self.rel_pos_h)
         columns = get_rel_pos(width, width, self.rel_pos_w)
-        attended = relative_attention(query, key, value, rows, columns)
+        attended = relative_attention(query, key, value, rows, columns, compact=self.compact)
         return attended.transpose(1, 2).reshape(*projected.shape[:3], -1)

@@ -95,45 +95,85 @@ def test_what_is_packed_is_cut_and_compact():
     assert len(pack_masks([], SIZE)["point"]) == 0
 
 
-def test_other_keys_and_damaged_files_are_refused_and_made_again(cache):
-    assert cache.holds(RECORD)
-    (path,) = cache.folder.glob("*.npz")
+def test_files_of_other_settings_lie_side_by_side(cache):
+    masks = next(windows())[2]
+    inside = np.array([0])
     cache.keys["a/image.png"] = "another"
     assert not cache.holds(RECORD)
-    inside = np.array([0])
-    with pytest.raises(InputError, match=r"image.*npz: made from other weights"):
+    with pytest.raises(InputError, match=r"image.*npz: stored masks cannot be read"):
         cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0))
+    cache.write(RECORD, pack_masks([], SIZE))
+    assert cache.holds(RECORD)
+    assert not cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0)).any()
     cache.keys["a/image.png"] = "key"
+    assert cache.holds(RECORD)
+    found = cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0))
+    np.testing.assert_allclose(found, masks[:1], rtol=2**-11)
+
+
+def test_a_file_under_the_name_of_another_is_refused(cache):
+    (path,) = cache.folder.glob("*.npz")
+    cache.keys["a/image.png"] = "another"
+    cache.write(RECORD, pack_masks([], SIZE))
+    (other,) = set(cache.folder.glob("*.npz")) - {path}
+    other.write_bytes(path.read_bytes())
+    assert not cache.holds(RECORD)
+    with pytest.raises(InputError, match=r"npz: made from other weights, points or settings"):
+        cache.crop_masks(RECORD, POINTS, np.array([0]), window_transform(0, 0))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "grown"])
+def test_damaged_files_are_refused_and_made_again(cache, suffix, damage):
+    assert cache.holds(RECORD)
+    (path,) = cache.folder.glob(f"*.{suffix}")
     content = path.read_bytes()
-    path.write_bytes(content[:-30])
+    if damage == "gone":
+        path.unlink()
+    elif damage == "grown" and suffix == "npy":
+        np.save(path, np.append(np.load(path), np.float16(1)))
+    else:
+        path.write_bytes({"cut": content[:-30], "empty": b"", "grown": content[30:]}[damage])
     assert not cache.holds(RECORD)
-    with pytest.raises(InputError, match=r"cannot be read .*; delete it"):
-        cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0))
-    damaged = bytearray(content)
-    damaged[len(content) // 2] ^= 0xFF
-    path.write_bytes(bytes(damaged))
-    assert not cache.holds(RECORD)
-    with pytest.raises(InputError, match="delete it"):
-        cache.crop_masks(RECORD, POINTS, inside, window_transform(0, 0))
+    with pytest.raises(InputError, match=r"npz: stored masks cannot be read .*; delete it"):
+        cache.crop_masks(RECORD, POINTS, np.array([0]), window_transform(0, 0))
+    cache.write(RECORD, pack_masks(windows(), SIZE))
+    assert cache.holds(RECORD)
 
 
-def test_a_broken_write_leaves_the_old_masks(cache, monkeypatch):
+def test_a_flipped_bit_shows_in_the_checksum(cache):
+    (path,) = cache.folder.glob("*.npy")
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    assert not cache.holds(RECORD)
+
+
+@pytest.mark.parametrize("function", ["save", "savez_compressed"])
+def test_a_broken_write_leaves_nothing_half_done(cache, monkeypatch, function):
+    before = {path: path.read_bytes() for path in cache.folder.iterdir()}
+    cache.keys["a/image.png"] = "another"
+
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(np, "savez_compressed", fail)
+    monkeypatch.setattr(np, function, fail)
     with pytest.raises(OSError, match="disk full"):
         cache.write(RECORD, pack_masks(windows(), SIZE))
-    assert cache.holds(RECORD)
-    assert not list(cache.folder.glob("*.part"))
-
-
-def test_an_empty_file_and_an_image_without_masks(cache):
-    (path,) = cache.folder.glob("*.npz")
-    path.write_bytes(b"")
     assert not cache.holds(RECORD)
-    with pytest.raises(InputError, match="delete it"):
-        cache.crop_masks(RECORD, POINTS, np.array([0]), window_transform(0, 0))
+    assert not list(cache.folder.glob("*.part"))
+    cache.keys["a/image.png"] = "key"
+    assert cache.holds(RECORD)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_values_are_mapped_not_read(cache):
+    packed = cache._load(str(cache._path(RECORD)), "key")
+    assert isinstance(packed["values"], np.memmap)
+
+
+def test_an_image_without_masks(cache):
+    cache.keys["a/image.png"] = "none"
     cache.write(RECORD, pack_masks([], SIZE))
     found = cache.crop_masks(RECORD, POINTS, np.array([0]), window_transform(0, 0))
     assert found.shape == (1, WINDOW, WINDOW)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.measure import label
 
-from selfsam_d2.evaluation.runs import label_components, run_starts
+from selfsam_d2.evaluation.runs import find_runs, label_components
 
 maps = arrays(
     st.sampled_from([np.int32, np.uint8, np.int64]),
@@ -28,7 +28,8 @@ def test_components_equal_those_of_scikit_image(instance_map):
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
 def test_maps_without_pixels(shape):
     empty = np.zeros(shape, np.int32)
-    assert len(run_starts(empty, empty)) == 0
+    runs = find_runs(empty, empty)
+    assert len(runs.starts) == len(runs.lengths) == len(runs.components(1)) == 0
     assert label_components(empty).shape == shape
 
 
@@ -41,4 +42,9 @@ def test_runs_begin_where_a_row_begins_or_an_id_changes(data, first):
         for y, x in np.ndindex(first.shape)
         if x == 0 or first[y, x] != first[y, x - 1] or second[y, x] != second[y, x - 1]
     ]
-    assert run_starts(first, second).tolist() == expected
+    runs = find_runs(first, second)
+    assert runs.starts.tolist() == expected
+    for index, each in enumerate((first, second)):
+        assert np.array_equal(np.repeat(runs.ids[index], runs.lengths), each.ravel())
+        numbers = np.repeat(runs.components(index), runs.lengths).reshape(each.shape)
+        assert np.array_equal(numbers, label(each, connectivity=2, background=0))

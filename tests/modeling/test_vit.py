@@ -65,16 +65,17 @@ def test_sizes_have_the_keys_and_shapes_of_segment_anything(name):
     assert shapes == {key: value.shape for key, value in theirs.state_dict().items()}
 
 
+@pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("grid", [(5, 7), (14, 14)])
-def test_relative_attention_and_its_gradients_equal_the_definition(grid):
+def test_relative_attention_and_its_gradients_equal_the_definition(grid, compact):
     torch.manual_seed(0)
     height, width = grid
     shape = (2, 3, height * width, 8)
     inputs = [torch.randn(shape, dtype=torch.double, requires_grad=True) for _ in range(3)]
-    rows = torch.randn(height, height, 8, dtype=torch.double)
-    columns = torch.randn(width, width, 8, dtype=torch.double)
-    query, key, value = inputs
-    found = relative_attention(query, key, value, rows, columns)
+    inputs.append(torch.randn(height, height, 8, dtype=torch.double, requires_grad=True))
+    inputs.append(torch.randn(width, width, 8, dtype=torch.double, requires_grad=True))
+    query, key, value, rows, columns = inputs
+    found = relative_attention(query, key, value, rows, columns, compact=compact)
     scores = query @ key.transpose(-1, -2) / 8**0.5
     bias = torch.stack(
         [
@@ -99,6 +100,43 @@ def test_relative_attention_and_its_gradients_equal_the_definition(grid):
         strict=True,
     ):
         assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+def _storages(packed):
+    """Bytes of each storage that something packed keeps."""
+    if isinstance(packed, torch.Tensor):
+        return {packed.untyped_storage().data_ptr(): packed.untyped_storage().nbytes()}
+    parts = (
+        packed.args if isinstance(packed, partial) else packed if isinstance(packed, list) else []
+    )
+    return {at: size for part in parts for at, size in _storages(part).items()}
+
+
+def test_for_the_backward_pass_no_wide_tensor_is_kept(monkeypatch):
+    made = []
+
+    class Spy(torch.autograd.graph.saved_tensors_hooks):
+        def __init__(self, pack, unpack):
+            def spy(tensor):
+                made.append(pack(tensor))
+                return made[-1]
+
+            super().__init__(spy, unpack)
+
+    monkeypatch.setattr("selfsam_d2.modeling.relative_attention.saved_tensors_hooks", Spy)
+    projected = torch.randn(1, 2, 64, 3 * 8, requires_grad=True)
+    # As in the encoder: q, k and v are parts of one tensor, which is kept once.
+    relative_attention(*projected.chunk(3, dim=-1), torch.randn(8, 8, 8), torch.randn(8, 8, 8))
+    kept = {at: size for each in made for at, size in _storages(each).items()}
+    output, relative, log_sums = 2 * 64 * 8, 2 * 8 * 8 * 8, 2 * 64
+    assert sum(kept.values()) == 4 * (projected.numel() + output + relative + log_sums)
+
+
+def test_checkpointed_blocks_keep_nothing_for_themselves():
+    backbone = SAMAdapterBackbone(encoder=SAMViTEncoder(**SMALL), checkpoint_blocks=True)
+    assert not any(block.attn.compact for block in backbone.encoder.blocks)
+    backbone = SAMAdapterBackbone(encoder=SAMViTEncoder(**SMALL))
+    assert all(block.attn.compact for block in backbone.encoder.blocks)
 
 
 def test_checkpointed_blocks_give_the_same_gradients(randomise):

@@ -14,7 +14,7 @@ from benchmarks.measure import Line, device, in_own_process, interleave
 from benchmarks.plain_metrics import plain_metrics
 from benchmarks.plain_pipeline import plain_postprocess, predict_window_by_window
 from benchmarks.scenes import CROP, make_image, make_maps, make_pair
-from benchmarks.steps import build_selfsam, prepare_step, prepare_steps
+from benchmarks.steps import build_selfsam, prepare_step, prepare_steps, read_base_masks
 from selfsam_d2.evaluation.contingency import ContingencyTable
 from selfsam_d2.evaluation.metrics import nuclei_metrics
 from selfsam_d2.modeling.postprocess import PostProcessSettings, separate_nuclei
@@ -34,13 +34,20 @@ RATIOS = (
     "points_memory_growth",
 )
 
+# Sizes of the work, those of the tables in docs/performance.md.
 GRID, DIM, HEADS = 64, 768, 12  # of a global block of ViT-B at side 1024
+VIT_SIDE, VIT_T_SIDE = 1024, 512  # of the encoder input in a training step, px
+POINTS, FEW_POINTS, MANY_POINTS = 24, 20, 200
+IMAGE_SIDE = 1000  # px
 OVERLAP = 80  # px
+# By which the maps may differ without tiles, on average: the other side resizes by PIL, which
+# rounds to whole numbers.
+WINDOWS_DIFFER = 0.02
 
 
-def prepare_attention(ours: bool, backward: bool) -> Callable[[], None]:
-    """A global attention of ViT-B, ready to be run."""
-    attention, tokens = _attention(ours)
+def prepare_attention(ours: bool, backward: bool, grid: int) -> Callable[[], None]:
+    """A global attention of ViT-B on grid x grid tokens, ready to be run."""
+    attention, tokens = _attention(ours, grid)
     tokens.requires_grad_(backward)
 
     def run() -> None:
@@ -52,13 +59,15 @@ def prepare_attention(ours: bool, backward: bool) -> Callable[[], None]:
     return run
 
 
-def _attention(ours: bool) -> tuple[nn.Module, torch.Tensor]:
+def _attention(ours: bool, grid: int) -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
-    theirs = Attention(DIM, HEADS, use_rel_pos=True, input_size=(GRID, GRID))
+    theirs = Attention(DIM, HEADS, use_rel_pos=True, input_size=(grid, grid))
     nn.init.normal_(theirs.rel_pos_h, std=0.1)
     nn.init.normal_(theirs.rel_pos_w, std=0.1)
-    tokens = torch.randn(1, GRID, GRID, DIM)
+    tokens = torch.randn(1, grid, grid, DIM)
     own = RelativeAttention(DIM, HEADS, 0)
+    for name in ("rel_pos_h", "rel_pos_w"):  # of this grid, not interpolated to it
+        setattr(own, name, nn.Parameter(torch.empty_like(getattr(theirs, name))))
     own.load_state_dict(theirs.state_dict())
     chosen = own if ours else theirs
     return chosen.requires_grad_(False).to(device()), tokens.to(device())
@@ -66,8 +75,8 @@ def _attention(ours: bool) -> tuple[nn.Module, torch.Tensor]:
 
 @torch.no_grad()
 def _attention_difference() -> float:
-    ours, tokens = _attention(True)
-    return float((ours(tokens) - _attention(False)[0](tokens)).abs().max())
+    ours, tokens = _attention(True, GRID)
+    return float((ours(tokens) - _attention(False, GRID)[0](tokens)).abs().max())
 
 
 def attention(repeats: int) -> list[Line]:
@@ -75,10 +84,9 @@ def attention(repeats: int) -> list[Line]:
     lines = []
     for backward in (False, True):
         suffix, text = ("_training", "forward + backward") if backward else ("", "forward")
-        memory = [in_own_process(prepare_attention, ours, backward) for ours in (True, False)]
-        timing = interleave(
-            prepare_attention(True, backward), prepare_attention(False, backward), repeats
-        )
+        sides = [(ours, backward, GRID) for ours in (True, False)]
+        memory = [in_own_process(prepare_attention, *side) for side in sides]
+        timing = interleave(*(prepare_attention(*side) for side in sides), repeats)
         work = f"ViT-B global attention, {GRID}x{GRID} tokens, {text}"
         added = [each["added_gb"] for each in memory]
         difference = _attention_difference()
@@ -87,7 +95,7 @@ def attention(repeats: int) -> list[Line]:
         lines += [
             Line(
                 f"attention_memory{suffix}",
-                f"{work}: memory",
+                f"{work}: memory that it adds",
                 "GB",
                 *added,
                 1 / 5,
@@ -121,17 +129,20 @@ def check_same(what: str, difference: float, most: float) -> None:
 
 def vitb_step(repeats: int) -> list[Line]:
     """A training step of ViT-B at side 1024 with 24 points."""
-    ours = ("vit_b", 24, False, False, {})
-    other = ("vit_b", 24, True, False, {})
-    memory = [in_own_process(prepare_steps, 2, "vit_b", 24, theirs, {}) for theirs in (False, True)]
+    keys = {"MODEL__SAM__INPUT_SIDE": VIT_SIDE}
+    memory = [
+        in_own_process(prepare_steps, 2, "vit_b", POINTS, theirs, keys) for theirs in (False, True)
+    ]
     check_same_loss(memory[0]["result"], memory[1]["result"])
-    timing = interleave(prepare_step(*ours), prepare_step(*other), repeats)
-    work = "ViT-B step, side 1024, 24 points"
-    peaks = [each["peak_gb"] for each in memory]
-    raw = {"runs": memory, **timing.raw()}
+    steps = [prepare_step("vit_b", POINTS, theirs, False, keys) for theirs in (False, True)]
+    timing = interleave(*steps, repeats)
+    work = f"ViT-B step, side {VIT_SIDE}, {POINTS} points"
+    peaks, added = ([each[name] for each in memory] for name in ("peak_gb", "added_gb"))
+    raw = {"runs": memory}
     return [
-        Line("vitb_step_time", f"{work}: time", "s", *timing.medians, 0.7, raw),
-        Line("vitb_step_memory", f"{work}: memory", "GB", *peaks, None, {"runs": memory}),
+        Line("vitb_step_time", f"{work}: time", "s", *timing.medians, 0.7, timing.raw()),
+        Line("vitb_step_memory", f"{work}: memory of the process", "GB", *peaks, None, raw),
+        Line("vitb_step_added", f"{work}: memory that it adds", "GB", *added, None, raw),
         Line("vitb_step_gb", f"{work}: memory of the process", "GB", peaks[0], None, 5.0),
     ]
 
@@ -139,28 +150,32 @@ def vitb_step(repeats: int) -> list[Line]:
 def vith_step(repeats: int) -> list[Line]:
     """A training step of ViT-H at side 1024 with 24 points, once."""
     del repeats
-    keys = {"MODEL__SAM__CHECKPOINT_BLOCKS": True}
-    run = in_own_process(prepare_steps, 1, "vit_h", 24, False, keys)
-    work = "ViT-H step, side 1024, 24 points, blocks checkpointed: memory of the process"
+    keys = {"MODEL__SAM__INPUT_SIDE": VIT_SIDE, "MODEL__SAM__CHECKPOINT_BLOCKS": True}
+    run = in_own_process(prepare_steps, 1, "vit_h", POINTS, False, keys)
+    work = (
+        f"ViT-H step, side {VIT_SIDE}, {POINTS} points, blocks checkpointed: memory of the process"
+    )
     return [Line("vith_step_gb", work, "GB", run["peak_gb"], None, 16.0, {"run": run})]
 
 
 def base_cache_step(repeats: int) -> list[Line]:
     """A step of vit_t at side 512 with and without stored base masks."""
-    keys = {"MODEL__SAM__INPUT_SIDE": 512}
-    with_cache = prepare_step("vit_t", 24, False, True, keys)
-    without = prepare_step("vit_t", 24, False, False, keys)
+    keys = {"MODEL__SAM__INPUT_SIDE": VIT_T_SIDE}
+    with_cache, without = (
+        prepare_step("vit_t", POINTS, False, cached, keys) for cached in (True, False)
+    )
     check_same_loss(with_cache(), without())
     timing = interleave(with_cache, without, repeats)
-    work = "vit_t step, side 512, 24 points: with base cache / without"
-    return [Line("base_cache_step_time", work, "s", *timing.medians, 0.65, timing.raw())]
+    raw = {**timing.raw(), "reading_seconds": read_base_masks(POINTS, keys)}
+    work = f"vit_t step, side {VIT_T_SIDE}, {POINTS} points: with base cache / without"
+    return [Line("base_cache_step_time", work, "s", *timing.medians, 0.65, raw)]
 
 
 def predict(repeats: int) -> list[Line]:
     """Prediction of a 1000² image; what is post-processed are maps of its true nuclei."""
     model = build_selfsam("vit_t").eval()
     settings = model.inference_settings
-    image, instance_map = make_image(1000)
+    image, instance_map = make_image(IMAGE_SIDE)
     pixels = image.permute(1, 2, 0).contiguous().numpy()
     maps = make_maps(instance_map)
 
@@ -178,10 +193,12 @@ def predict(repeats: int) -> list[Line]:
     for key, side in (("predict_time", tile), ("predict_time_windows", 0)):
         settings.tile = side
         timing = interleave(ours, other, repeats)
-        # Without tiles only the resizing differs, by PIL to whole numbers on the other side.
-        raw = {"mean_difference": float(np.abs(ours() - other()).mean()), **timing.raw()}
+        difference = float(np.abs(ours() - other()).mean())
+        if not side:
+            check_same("mean difference of the maps", difference, WINDOWS_DIFFER)
+        raw = {"mean_difference": difference, **timing.raw()}
         form = f"tiles of {side} px" if side else "batched windows"
-        work = f"prediction of a 1000² image, vit_t: {form} / window by window"
+        work = f"prediction of a {IMAGE_SIDE}² image, vit_t: {form} / window by window"
         lines.append(Line(key, work, "s", *timing.medians, 0.5, raw))
     return lines
 
@@ -237,11 +254,16 @@ def metrics(repeats: int) -> list[Line]:
 def points_memory(repeats: int) -> list[Line]:
     """Memory of a vit_t step with 200 points against 20."""
     del repeats
-    keys = {"MODEL__SAM__INPUT_SIDE": 512}
-    runs = [in_own_process(prepare_steps, 3, "vit_t", k, False, keys) for k in (200, 20)]
-    work = "vit_t step, side 512: memory of the process, 200 points / 20 points"
-    peaks = [each["peak_gb"] for each in runs]
-    return [Line("points_memory_growth", work, "GB", *peaks, 1.5, {"runs": runs})]
+    keys = {"MODEL__SAM__INPUT_SIDE": VIT_T_SIDE}
+    counts = (MANY_POINTS, FEW_POINTS)
+    runs = [in_own_process(prepare_steps, 3, "vit_t", count, False, keys) for count in counts]
+    work = f"vit_t step, side {VIT_T_SIDE}, {counts[0]} points / {counts[1]} points"
+    peaks, added = ([each[name] for each in runs] for name in ("peak_gb", "added_gb"))
+    raw = {"runs": runs}
+    return [
+        Line("points_memory_growth", f"{work}: memory of the process", "GB", *peaks, 1.5, raw),
+        Line("points_memory_added", f"{work}: memory that it adds", "GB", *added, None, raw),
+    ]
 
 
 LINES: dict[str, Callable[[int], list[Line]]] = {

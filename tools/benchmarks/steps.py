@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.modeling import build_model
 from segment_anything.modeling.image_encoder import Block
@@ -13,10 +17,18 @@ from torch import nn
 
 from benchmarks.measure import device
 from benchmarks.scenes import CROP, make_crop
+from selfsam_d2.data.base_cache import BaseCache, pack_masks
+from selfsam_d2.data.transforms import draw_affine_crop
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.modeling.backbone import EMBEDDING
 
-__all__ = ["build_selfsam", "prepare_step", "prepare_steps", "use_segment_anything_blocks"]
+__all__ = [
+    "build_selfsam",
+    "prepare_step",
+    "prepare_steps",
+    "read_base_masks",
+    "use_segment_anything_blocks",
+]
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -127,3 +139,25 @@ def _base_masks(model: Any, crop: dict[str, Any]) -> torch.Tensor:
     embedding = model.backbone.forward_base(images)[EMBEDDING]
     size = crop["image"].shape[1:]
     return model.prompt_logits(embedding, model.encode_prompts(crop), size).sigmoid().cpu()
+
+
+def read_base_masks(points: int, keys: dict[str, Any], repeats: int = 5) -> float:
+    """Seconds in which a data worker reads and warps the stored masks of a crop, a median.
+
+    Random weights make masks as large as the crop, so that of a real training is less.
+    """
+    crop = make_crop(points)
+    masks = _base_masks(build_selfsam("vit_t", **keys), crop).numpy()
+    places, chosen = crop["points"].numpy(), np.arange(points)
+    record = {"file_name": "image.png"}
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        cache = BaseCache(folder)
+        cache.keys[record["file_name"]] = "key"
+        cache.write(record, pack_masks([((0, 0), chosen, masks)], (CROP, CROP)))
+        for seed in range(repeats):
+            transform = draw_affine_crop(np.random.default_rng(seed), (CROP, CROP), CROP)
+            start = time.perf_counter()
+            cache.crop_masks(record, places, chosen, transform)
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
