@@ -105,8 +105,9 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.SELF_REFINE.STORE = ""
     # m_base depends on no trained weight. True: computed once per training image, stored, and
     # augmented with it, which spares the frozen encoder and its masks in every step. For REFRESH:
-    # step. Random negatives are drawn once, not in each step. Folder of the masks, which runs of
-    # other settings may share; empty: OUTPUT_DIR/base_masks.
+    # step. Random negatives are drawn once, not in each step. Made in windows of the crop's side
+    # that share INFERENCE.OVERLAP px. Folder of the masks, which runs of other settings may share;
+    # empty: OUTPUT_DIR/base_masks.
     cfg.SELF_REFINE.BASE_CACHE = False
     cfg.SELF_REFINE.BASE_STORE = ""
 

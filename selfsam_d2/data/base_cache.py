@@ -144,8 +144,9 @@ class BaseCache:
     """Two files for each training image, each written whole or not at all.
 
     The values lie in a ``.npy`` file that is mapped into memory, so that a crop reads only the
-    masks of its own points; a ``.npz`` file says where they are and what they were made from. Both
-    are named after the image and the key, so runs of other settings may share the folder.
+    masks of its own points; a ``.npz`` file says where they are and what they were made from. Its
+    name holds the image and the key, so runs of other settings may share the folder; that of the
+    values holds their checksum, so what belongs to another writing is never taken for them.
 
     Args:
         folder: where the files are kept.
@@ -162,11 +163,12 @@ class BaseCache:
 
         They are read whole, since damage shows in their checksum.
         """
+        path = str(self._path(record))
         try:
-            packed = self._load(str(self._path(record)), self.keys[record["file_name"]])
+            packed = self._load(path, self.keys[record["file_name"]])
+            return bool(zlib.crc32(_map_values(path, packed).data) == packed["checksum"])
         except InputError:
             return False
-        return bool(zlib.crc32(packed["values"].data) == packed["checksum"])
 
     def write(self, record: dict[str, Any], packed: dict[str, np.ndarray]) -> None:
         """Store the masks of an image: the values, then the file that makes them count."""
@@ -175,7 +177,7 @@ class BaseCache:
         index = {name: packed[name] for name in FIELDS}
         index["key"] = np.array(self.keys[record["file_name"]])
         index["checksum"] = np.array(zlib.crc32(values.data), dtype=np.int64)
-        _write_whole(_values_path(path), lambda file: np.save(file, values))
+        _write_whole(_values_path(path, index), lambda file: np.save(file, values))
         _write_whole(path, lambda file: np.savez_compressed(file, **index))  # type: ignore[arg-type]
 
     def crop_masks(
@@ -199,15 +201,17 @@ class BaseCache:
         Raises:
             InputError: the stored masks are missing, damaged or made from something else.
         """
-        packed = self._read(str(self._path(record)), self.keys[record["file_name"]])
-        ends = _ends(packed)
+        path = str(self._path(record))
+        packed = self._read(path, self.keys[record["file_name"]])
+        # Mapped for this crop only: each map that is kept takes a file descriptor.
+        values, ends = _map_values(path, packed), _ends(packed)
         masks = np.zeros((len(inside), *transform.size), dtype=np.float32)
         for place, chosen in enumerate(choose_windows(packed, points, inside, transform)):
             if chosen < 0:
                 continue
             left, top, width, height = packed["box"][chosen]
             if width:
-                cut = packed["values"][ends[chosen] : ends[chosen + 1]].reshape(height, width)
+                cut = values[ends[chosen] : ends[chosen + 1]].reshape(height, width)
                 masks[place] = transform.apply_cut(cut.astype(np.float32), (left, top))
         return masks
 
@@ -217,13 +221,9 @@ class BaseCache:
             with np.load(path, allow_pickle=False) as stored:
                 if str(stored["key"]) != key:
                     raise InputError(path, "made from other weights, points or settings; delete it")
-                packed = {name: stored[name] for name in (*FIELDS, "checksum")}
-            values = np.load(_values_path(Path(path)), mmap_mode="r", allow_pickle=False)
-            if values.dtype != np.float16 or values.shape != (_ends(packed)[-1],):
-                raise ValueError("its values are not those that it was written with")
+                return {name: stored[name] for name in (*FIELDS, "checksum")}
         except UNREADABLE as error:
-            raise InputError(path, f"stored masks cannot be read ({error}); delete it") from error
-        return {**packed, "values": values}
+            raise _unreadable(path, error) from error
 
     def _path(self, record: dict[str, Any]) -> Path:
         # Two images of different folders may share a file name.
@@ -232,8 +232,22 @@ class BaseCache:
         return self.folder / f"{Path(name).stem}.{digest}.npz"
 
 
-def _values_path(path: Path) -> Path:
-    return path.with_suffix(".npy")
+def _values_path(path: Path, index: dict[str, np.ndarray]) -> Path:
+    return path.with_suffix(f".{int(index['checksum']):08x}.npy")
+
+
+def _map_values(path: str, index: dict[str, np.ndarray]) -> np.ndarray:
+    try:
+        values = np.load(_values_path(Path(path), index), mmap_mode="r", allow_pickle=False)
+        if values.dtype != np.float16 or values.shape != (_ends(index)[-1],):
+            raise ValueError("its values are not those that it was written with")
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return np.asarray(values)
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    return InputError(path, f"stored masks cannot be read ({error}); delete it")
 
 
 def _ends(packed: dict[str, np.ndarray]) -> np.ndarray:

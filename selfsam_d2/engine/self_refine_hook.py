@@ -18,6 +18,7 @@ from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.data.schedule import CropSchedule
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.window_labels import label_image
+from selfsam_d2.pseudo_labels.statistics import mean_statistics
 
 __all__ = ["SelfRefineHook", "unwrap"]
 
@@ -140,9 +141,7 @@ class SelfRefineHook(HookBase):
         comm.synchronize()
         self._on_main(lambda store: store.finish(epoch))
         gathered = [each for rank in comm.all_gather(found) for each in rank]
-        self._statistics = {
-            name: sum(each[name] for each in gathered) / len(gathered) for name in gathered[0]
-        }
+        self._statistics = mean_statistics(gathered)
         logger.info(
             "Refreshed the labels of %d images for epoch %d (alpha %.3f): %s",
             len(gathered),

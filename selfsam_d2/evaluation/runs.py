@@ -107,5 +107,6 @@ def _touching(
     offset = np.arange(len(above)) - np.repeat(np.cumsum(counts) - counts, counts)
     below = low[above] + offset
     same = ids[above] == ids[below]
-    pairs = (above[same], below[same])
+    # connected_components of older versions of scipy knows 32 bits only.
+    pairs = (above[same].astype(np.int32), below[same].astype(np.int32))
     return coo_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(ids), len(ids)))

@@ -66,8 +66,10 @@ def base_fingerprint(model: SelfSAM) -> str:
     """SHA-256 of everything in the model that m_base depends on: frozen weights and prompts."""
     digest = hashlib.sha256()
     prompter = model.prompter
+    random = prompter.num_negatives > 0 and prompter.negative_choice == "random"
     settings = (
-        *(model.input_side, model.seed, prompter.num_negatives, prompter.negative_choice),
+        *(model.input_side, model.seed if random else None),
+        *(prompter.num_negatives, prompter.negative_choice),
         *(prompter.spacing_box, prompter.spacing_scale, prompter.default_radius),
         *(prompter.mask_token, model.pixel_mean.tolist(), model.pixel_std.tolist()),
     )

@@ -21,38 +21,45 @@ class CropLabels:
     """Shapes: c: side of the crop, K: points inside it.
 
     Attributes:
-        base: (K, c, c) m_base in [0, 1].
-        adapted: (K, c, c) m_adapt in [0, 1].
+        base: (K, c, c) m_base in [0, 1]; None where it was not asked for and has no weight.
+        adapted: (K, c, c) m_adapt in [0, 1]; None likewise.
         prompt: S_P.
         instance: S_I.
         prediction: (3, c, c): B in [0, 1], then the HV map in x and y.
     """
 
-    base: Tensor
-    adapted: Tensor
+    base: Tensor | None
+    adapted: Tensor | None
     prompt: PromptLabel
     instance: InstanceLabel
     prediction: Tensor
 
 
 @torch.no_grad()
-def label_crop(model: SelfSAM, sample: dict[str, Any]) -> CropLabels:
+def label_crop(model: SelfSAM, sample: dict[str, Any], *, all_masks: bool = True) -> CropLabels:
     """Label one crop with the model as it is.
 
     Args:
         model: with its ``alpha`` and ``consensus`` set; left in the mode it is in.
         sample: ``image`` (3, c, c), ``points``, ``context_points``, ``image_id`` as in training.
+        all_masks: also those that have no weight in the labels: m_base where alpha is 0, m_adapt
+            where it is 1.
     """
     was_training = model.training
     model.eval()
     image = sample["image"].to(model.device)
     size = (image.shape[1], image.shape[2])
-    base, adapted = model.backbone.forward_both(model.preprocess(image[None]))
+    prepared = model.preprocess(image[None])
     tokens = model.encode_prompts(sample)
-    logits = model.prompt_logits(adapted[EMBEDDING], tokens, size)
-    base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
+    base_masks = adapted_masks = None
+    if all_masks or model.alpha > 0:
+        base, adapted = model.backbone.forward_both(prepared)
+        base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
+    else:
+        adapted = model.backbone(prepared)
+    if all_masks or model.alpha < 1:
+        adapted_masks = model.prompt_logits(adapted[EMBEDDING], tokens, size).sigmoid()
     prediction = model.predict_embedding(adapted[EMBEDDING], size)[0]
-    adapted_masks = logits.sigmoid()
     prompt = model.label_maker.prompt_label(model.blend(sample, base_masks, adapted_masks))
     model.train(was_training)
     return CropLabels(

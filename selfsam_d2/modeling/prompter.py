@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import configurable
-from detectron2.utils import comm
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 
@@ -42,8 +41,8 @@ class Prompter(nn.Module):
         spacing_scale: c of the box.
         default_radius: px, half side of the box of a point that is alone.
         mask_token: 0: SAM's single-mask token, 1 to 3: its multi-mask tokens.
-        decoder_memory: MB that the masks of one crop may hold for the backward pass; those beyond
-            are computed again there.
+        decoder_memory: MB that the masks of all crops of a batch may hold for the backward pass;
+            those beyond are computed again there.
     """
 
     @configurable
@@ -78,7 +77,6 @@ class Prompter(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
-        crops_per_process = max(1, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
         return {
             "prompt_encoder": build_prompt_encoder(cfg.MODEL.SAM.INPUT_SIDE),
             "mask_decoder": build_mask_decoder(),
@@ -88,7 +86,7 @@ class Prompter(nn.Module):
             "spacing_scale": cfg.PROMPT.SPACING_SCALE,
             "default_radius": cfg.PROMPT.DEFAULT_RADIUS,
             "mask_token": cfg.PROMPT.MASK_TOKEN,
-            "decoder_memory": cfg.PROMPT.DECODER_MEMORY / crops_per_process,
+            "decoder_memory": cfg.PROMPT.DECODER_MEMORY,
         }
 
     def encode(self, points: Tensor, context: Tensor, crop: int, seed: list[int]) -> Tensor:
@@ -118,12 +116,13 @@ class Prompter(nn.Module):
         tokens, _ = self.prompt_encoder(points=(coordinates, labels), boxes=boxes, masks=None)
         return tokens
 
-    def forward(self, embedding: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, embedding: Tensor, tokens: Tensor, share: float = 1.0) -> Tensor:
         """Low-res mask logits of each point.
 
         Args:
             embedding: (1, 256, S/16, S/16) image embedding of one crop.
             tokens: (K, tokens, 256) of :meth:`encode`.
+            share: of the memory that this crop may take, by its share of the batch's points.
 
         Returns:
             (K, S/4, S/4).
@@ -138,7 +137,7 @@ class Prompter(nn.Module):
             self.prompt_encoder.get_dense_pe()[0],
             tokens,
             self.mask_token,
-            self.decoder_memory * MEGABYTE,
+            share * self.decoder_memory * MEGABYTE,
         )
 
     def _negatives(self, points: Tensor, context: Tensor, seed: list[int]) -> Tensor:

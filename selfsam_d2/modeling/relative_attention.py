@@ -55,6 +55,8 @@ def relative_attention(
         (B, A, N, d).
     """
     channels = query.shape[-1]
+    # Under autocast too: the backward pass, which makes q' again, runs without it.
+    rows, columns = rows.to(query.dtype), columns.to(query.dtype)
     inputs = tuple(make() for make in _makers(query, key, value, rows, columns))
     if not compact:
         return _attend(*inputs)[..., :channels]

@@ -24,7 +24,7 @@ from selfsam_d2.modeling.resize import resize_maps
 from selfsam_d2.pseudo_labels.instance_label import InstanceLabel
 from selfsam_d2.pseudo_labels.maker import PseudoLabelMaker
 from selfsam_d2.pseudo_labels.prompt_label import PromptLabel
-from selfsam_d2.pseudo_labels.statistics import label_statistics
+from selfsam_d2.pseudo_labels.statistics import label_statistics, mean_statistics
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.points import generator_seed
 
@@ -146,6 +146,7 @@ class SelfSAM(nn.Module):
         base, adapted = self._embeddings(crops, batched_inputs[0])
         head = resize_maps(self.nuclei_head(adapted), crops.shape[-2:])
         contrast = self.loss_weights["loss_contrast"] > 0
+        points = max(1, sum(len(sample["points"]) for sample in batched_inputs))
         features = self.contrast_head(adapted) if contrast else None
         per_image = [
             self._image_losses(
@@ -154,11 +155,12 @@ class SelfSAM(nn.Module):
                 adapted=adapted[i : i + 1],
                 head=head[i],
                 features=None if features is None else features[i],
+                share=len(sample["points"]) / points,
             )
             for i, sample in enumerate(batched_inputs)
         ]
         losses, statistics = zip(*per_image, strict=True)
-        self.label_statistics = _means(statistics)
+        self.label_statistics = mean_statistics(statistics)
         return {
             name: weight * torch.stack([loss[name] for loss in losses]).mean()
             for name, weight in self.loss_weights.items()
@@ -195,9 +197,11 @@ class SelfSAM(nn.Module):
         head = resize_maps(self.inference_settings.decode(self.nuclei_head, embedding), size)
         return torch.cat([head[:, :1].sigmoid(), head[:, 1:]], dim=1)
 
-    def prompt_logits(self, embedding: Tensor, tokens: Tensor, size: Sequence[int]) -> Tensor:
-        """Mask logits of each point, resized to the crop: (K, *size)."""
-        return resize_maps(self.prompter(embedding, tokens)[None], size)[0]
+    def prompt_logits(
+        self, embedding: Tensor, tokens: Tensor, size: Sequence[int], share: float = 1.0
+    ) -> Tensor:
+        """Mask logits of each point, resized to the crop: (K, *size); see :class:`Prompter`."""
+        return resize_maps(self.prompter(embedding, tokens, share)[None], size)[0]
 
     def blend(
         self, sample: dict[str, Any], base_masks: Tensor | None, adapted_masks: Tensor | None
@@ -238,9 +242,10 @@ class SelfSAM(nn.Module):
         adapted: Tensor,
         head: Tensor,
         features: Tensor | None,
+        share: float,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         foreground = head[0].sigmoid().detach()
-        logits, labels = self._labels(sample, base, adapted, foreground)
+        logits, labels = self._labels(sample, base, adapted, foreground, share)
         outside = sample["outside"].to(self.device)
         prompt_labels, instance_labels = (each.masked_fill(outside, IGNORE) for each in labels[:2])
         losses = crop_losses(
@@ -267,7 +272,12 @@ class SelfSAM(nn.Module):
         )
 
     def _labels(
-        self, sample: dict[str, Any], base: Tensor | None, adapted: Tensor, foreground: Tensor
+        self,
+        sample: dict[str, Any],
+        base: Tensor | None,
+        adapted: Tensor,
+        foreground: Tensor,
+        share: float,
     ) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor]]:
         """Logits of m_adapt (None if nothing needs them), and S_P, S_I, recovered pixels."""
         stored = "prompt_label" in sample
@@ -275,7 +285,7 @@ class SelfSAM(nn.Module):
         tokens = self.encode_prompts(sample)
         logits = None
         if self.loss_weights["loss_prompt"] > 0 or (self.alpha < 1 and not stored):
-            logits = self.prompt_logits(adapted, tokens, foreground.shape)
+            logits = self.prompt_logits(adapted, tokens, foreground.shape, share)
         if stored:
             prompt_labels = sample["prompt_label"].to(self.device)
             instance_labels = sample["instance_label"].to(self.device)
@@ -287,7 +297,3 @@ class SelfSAM(nn.Module):
         label = self.label_maker.prompt_label(self.blend(sample, given, adapted_masks))
         instance = self.make_instance_label(label, foreground)
         return logits, (label.labels, instance.labels, instance.recovered)
-
-
-def _means(dicts: tuple[dict[str, float], ...]) -> dict[str, float]:
-    return {name: sum(each[name] for each in dicts) / len(dicts) for name in dicts[0]}

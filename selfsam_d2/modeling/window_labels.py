@@ -88,7 +88,7 @@ def _label_window(
     }
     # Ids of the window -> ids of the image; the last entry serves the index -1.
     ids = torch.tensor([0, *(inside.nonzero()[:, 0] + 1).tolist(), IGNORE], dtype=torch.int32)
-    labels = label_crop(model, sample)
+    labels = label_crop(model, sample, all_masks=False)
     maps = (labels.prompt.raw_ids, labels.prompt.labels, labels.instance.labels)
     recovered = labels.instance.recovered.to(torch.int32).cpu()
     return torch.stack([*(ids[each.cpu()] for each in maps), recovered])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from selfsam_d2.structures.labels import IGNORE
 
-__all__ = ["label_statistics"]
+__all__ = ["label_statistics", "mean_statistics"]
 
 
 def label_statistics(
@@ -38,3 +40,10 @@ def label_statistics(
 
 def _share(mask: Tensor) -> float:
     return float(mask.float().mean()) if mask.numel() else 0.0
+
+
+def mean_statistics(statistics: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean of each over at least one crop or image."""
+    return {
+        name: sum(each[name] for each in statistics) / len(statistics) for name in statistics[0]
+    }

@@ -62,6 +62,8 @@ def view_crop(model: SelfSAM, sample: dict[str, Any], name: str) -> CropView:
         name: of the image.
     """
     labels = label_crop(model, sample)
+    assert labels.base is not None
+    assert labels.adapted is not None
     size = (sample["image"].shape[1], sample["image"].shape[2])
     outside = sample["outside"].to(model.device)
     prediction = labels.prediction.cpu().numpy()

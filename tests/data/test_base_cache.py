@@ -1,8 +1,11 @@
 """Stored base masks: packed without loss that matters, and carried through the augmentation."""
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from selfsam_d2.data.base_cache import SMALLEST, BaseCache, choose_windows, pack_masks
@@ -64,15 +67,12 @@ def test_a_crop_between_windows_takes_the_one_that_shows_the_nucleus_best(cache)
     assert found[1].max() == pytest.approx(0.8, abs=1e-3)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**31))
-def test_masks_move_with_their_points(seed):
+def test_masks_move_with_their_points(cache, seed):
     transform = draw_affine_crop(np.random.default_rng(seed), SIZE, WINDOW)
     moved = transform.apply_coords(POINTS)
     inside = np.flatnonzero(((moved >= 0) & (moved < WINDOW)).all(axis=1))
-    packed = pack_masks(windows(), SIZE)
-    cache = BaseCache("unused")
-    cache.keys["a/image.png"] = "key"
-    cache._read = lambda path, key: packed
     masks = cache.crop_masks(RECORD, POINTS, inside, transform)
     assert masks.shape == (len(inside), WINDOW, WINDOW)
     for mask, point in zip(masks, moved[inside], strict=True):
@@ -167,9 +167,39 @@ def test_a_broken_write_leaves_nothing_half_done(cache, monkeypatch, function):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_values_are_mapped_not_read(cache):
-    packed = cache._load(str(cache._path(RECORD)), "key")
-    assert isinstance(packed["values"], np.memmap)
+def test_values_are_mapped_and_no_file_stays_open(cache, monkeypatch):
+    modes = []
+    load = np.load
+
+    def spy(path, mmap_mode=None, **options):
+        modes.append((Path(path).suffix, mmap_mode))
+        return load(path, mmap_mode=mmap_mode, **options)
+
+    monkeypatch.setattr(np, "load", spy)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        for number in range(220):
+            record = {"file_name": f"{number}.png"}
+            cache.keys[record["file_name"]] = "key"
+            cache.write(record, pack_masks(windows(), SIZE))
+            found = cache.crop_masks(record, POINTS, np.array([0]), window_transform(0, 0))
+            assert found.any()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert set(modes) == {(".npz", None), (".npy", "r")}
+
+
+def test_values_of_another_writing_are_never_taken(cache):
+    """As when two runs write at once: the values of one, then those and the index of the other."""
+    (index,) = cache.folder.glob("*.npz")
+    kept = index.read_bytes()
+    other = [(corner, inside, masks / 2) for corner, inside, masks in windows()]
+    cache.write(RECORD, pack_masks(other, SIZE))
+    index.write_bytes(kept)
+    assert cache.holds(RECORD)
+    found = cache.crop_masks(RECORD, POINTS, np.array([0]), window_transform(0, 0))
+    np.testing.assert_allclose(found, next(windows())[2][:1], rtol=2**-11)
 
 
 def test_an_image_without_masks(cache):

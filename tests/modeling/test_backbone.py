@@ -93,6 +93,17 @@ def test_loading_after_a_forward_is_seen(encoder):
     assert torch.equal(backbone.forward_base(images)[EMBEDDING], expected)
 
 
+def test_both_passes_share_one_patch_embedding(encoder, monkeypatch):
+    backbone = make(encoder)
+    calls = []
+    original = backbone.encoder.front
+    monkeypatch.setattr(
+        backbone.encoder, "front", lambda images: calls.append(1) or original(images)
+    )
+    backbone.forward_both(torch.randn(1, 3, 64, 64))
+    assert calls == [1]
+
+
 def test_it_is_registered_and_described():
     cfg = get_cfg()
     add_selfsam_config(cfg)

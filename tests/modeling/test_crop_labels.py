@@ -33,6 +33,31 @@ def test_labels_are_those_of_the_training_step(build_selfsam, make_crop, monkeyp
     assert torch.equal(labels.prediction, model.eval().predict_windows(crop["image"][None])[0])
 
 
+@pytest.mark.parametrize(("alpha", "calls"), [(0.0, (0, 1)), (0.4, (1, 2)), (1.0, (1, 1))])
+def test_masks_without_weight_are_made_only_on_demand(
+    build_selfsam, make_crop, monkeypatch, alpha, calls
+):
+    model = build_selfsam(labels=EASY).eval()
+    model.alpha = alpha
+    crop = make_crop(4)
+    every = label_crop(model, crop)
+    counts = []
+    for owner, name in ((model.backbone, "forward_both"), (model, "prompt_logits")):
+        original = getattr(owner, name)
+
+        def count(*arguments, name=name, original=original):
+            counts.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, count)
+    needed = label_crop(model, crop, all_masks=False)
+    assert (counts.count("forward_both"), counts.count("prompt_logits")) == calls
+    assert (needed.base is None, needed.adapted is None) == (alpha == 0, alpha == 1)
+    assert torch.equal(needed.prompt.labels, every.prompt.labels)
+    assert torch.equal(needed.instance.labels, every.instance.labels)
+    assert len(torch.unique(needed.prompt.labels)) > 2
+
+
 def test_one_window_is_labelled_as_the_crop_with_ids_of_the_image(build_selfsam, make_crop):
     model = build_selfsam(labels=EASY).eval()
     image = make_crop(0)["image"]

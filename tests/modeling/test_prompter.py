@@ -4,7 +4,6 @@ import pytest
 import torch
 from segment_anything.modeling import PromptEncoder
 
-from selfsam_d2.engine.setup import load_config
 from selfsam_d2.modeling.prompter import Prompter
 from selfsam_d2.modeling.sam_decoder import build_mask_decoder, build_prompt_encoder
 
@@ -96,10 +95,3 @@ def test_no_points_keep_the_graph():
 def test_unknown_choices_are_refused():
     with pytest.raises(ValueError, match="farthest"):
         make(negative_choice="farthest")
-
-
-@pytest.mark.parametrize(("processes", "crops"), [(1, 4), (2, 2), (8, 1)])
-def test_the_memory_of_the_decoder_is_that_of_each_process(monkeypatch, processes, crops):
-    cfg = load_config("", ["SOLVER.IMS_PER_BATCH", "4", "PROMPT.DECODER_MEMORY", "100"])
-    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: processes)
-    assert Prompter(cfg).decoder_memory == 100 / crops

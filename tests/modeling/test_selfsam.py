@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import selfsam_d2.modeling.prompter as prompter_module
 from selfsam_d2.losses.masks import foreground_loss, prompt_loss
 from selfsam_d2.modeling.crop_losses import LOSS_NAMES
 
@@ -144,6 +145,25 @@ def test_statistics_are_shares(build_selfsam, make_crop):
         "empty_prompts",
     }
     assert all(0 <= value <= 1 for value in model.label_statistics.values())
+
+
+def test_crops_share_the_memory_of_the_decoder_by_their_points(
+    build_selfsam, make_crop, monkeypatch
+):
+    model = build_selfsam(labels=EASY).train()
+    model.alpha = 1.0
+    model.prompter.decoder_memory = 8.0
+    shares = []
+    original = prompter_module.decode_masks
+
+    def spy(*arguments):
+        if torch.is_grad_enabled():
+            shares.append(arguments[-1] / 2**20)
+        return original(*arguments)
+
+    monkeypatch.setattr(prompter_module, "decode_masks", spy)
+    model([make_crop(3), make_crop(0), make_crop(1)])
+    assert shares == [6.0, 2.0]
 
 
 @pytest.mark.parametrize(

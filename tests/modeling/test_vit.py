@@ -1,15 +1,20 @@
 """SAM's ViT encoders give what segment-anything's own give, from the same weights."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from detectron2.modeling import build_backbone
+from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT
 
+from selfsam_d2.engine.setup import load_config
 from selfsam_d2.modeling.backbone import EMBEDDING, SAMAdapterBackbone
 from selfsam_d2.modeling.relative_attention import relative_attention
 from selfsam_d2.modeling.vit import VIT_SIZES, RelativeAttention, SAMViTEncoder
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = {"embed_dim": 32, "depth": 3, "num_heads": 2, "global_blocks": (1,)}
 
 
@@ -49,20 +54,26 @@ def test_equals_segment_anything(both, interpolate_position, sides):
 
 
 @pytest.mark.parametrize("name", VIT_SIZES)
-def test_sizes_have_the_keys_and_shapes_of_segment_anything(name):
-    size = VIT_SIZES[name]
+def test_sizes_are_those_of_segment_anything(name):
     with torch.device("meta"):
-        ours = SAMViTEncoder(**size)
-        theirs = ImageEncoderViT(
-            embed_dim=size["embed_dim"],
-            depth=size["depth"],
-            num_heads=size["num_heads"],
-            use_rel_pos=True,
-            window_size=14,
-            global_attn_indexes=size["global_blocks"],
-        )
+        ours = SAMViTEncoder(**VIT_SIZES[name])
+        theirs = sam_model_registry[name]().image_encoder
     shapes = {key: value.shape for key, value in ours.state_dict().items()}
     assert shapes == {key: value.shape for key, value in theirs.state_dict().items()}
+    for own, block in zip(ours.blocks, theirs.blocks, strict=True):
+        assert own.attn.num_heads == block.attn.num_heads
+        assert own.attn.window == block.window_size
+        assert own.norm1.eps == block.norm1.eps
+
+
+@pytest.mark.parametrize("name", VIT_SIZES)
+def test_each_size_has_its_config(name):
+    cfg = load_config(str(CONFIGS / f"monuseg_{name.replace('_', '')}.yaml"), [])
+    with torch.device("meta"):
+        backbone = build_backbone(cfg)
+    assert cfg.MODEL.WEIGHTS.removeprefix("sam_") == name
+    assert len(backbone.encoder.blocks) == VIT_SIZES[name]["depth"]
+    assert backbone.encoder.embed_dim == VIT_SIZES[name]["embed_dim"]
 
 
 @pytest.mark.parametrize("compact", [False, True])
@@ -100,6 +111,25 @@ def test_relative_attention_and_its_gradients_equal_the_definition(grid, compact
         strict=True,
     ):
         assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+def test_gradients_under_autocast(randomise):
+    # As Detectron2's AMPTrainer: the forward pass under autocast, the backward pass without.
+    torch.manual_seed(0)
+    attention = RelativeAttention(32, 2, 0)
+    randomise(attention)
+    gradients = []
+    for compact in (False, True):
+        attention.compact = compact
+        tokens = torch.randn(1, 6, 6, 32, generator=torch.Generator().manual_seed(1))
+        tokens.requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = attention(tokens)
+        assert out.dtype == torch.bfloat16
+        out.float().square().sum().backward()
+        gradients.append(tokens.grad)
+    assert gradients[0].abs().max() > 0
+    assert torch.equal(*gradients)
 
 
 def _storages(packed):
