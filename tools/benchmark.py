@@ -117,14 +117,20 @@ def format_table(lines: list[Line]) -> str:
     return tabulate(rows, heads, disable_numparse=True)
 
 
-def as_json(lines: list[Line], growth: dict[str, Any] | None) -> dict[str, Any]:
+def as_json(
+    lines: list[Line],
+    growth: dict[str, Any] | None,
+    machine: dict[str, Any],
+    failed: dict[str, str],
+) -> dict[str, Any]:
     """The form of the JSON file."""
     return {
         "ratios": {line.key: line.ratio for line in lines if line.key in RATIOS},
         "absolute": {line.key: line.ours for line in lines if line.ratio is None},
         "lines": {line.key: {**vars(line), "ratio": line.ratio} for line in lines},
         "growth": growth,
-        "environment": describe_machine(),
+        "environment": machine,
+        "failed": failed,
     }
 
 
@@ -136,31 +142,36 @@ def main() -> None:
     for path in (arguments.json, arguments.plot if arguments.full else None):
         if path is not None:
             check_writable(path)
+    machine = describe_machine()
     lines: list[Line] = []
+    growth: dict[str, Any] | None = None
     failed: dict[str, str] = {}
+
+    def save() -> None:
+        if arguments.json is not None:
+            write_json(arguments.json, as_json(lines, growth, machine, failed))
+
     progress = tqdm(arguments.only, unit="part", file=sys.stderr)
     for name in progress:
         progress.set_description(name)
         try:
             lines += LINES[name](arguments.repeats)
-        except RuntimeError as error:  # such as no memory for ViT-H; the other lines still count
-            failed[name] = str(error)
+        # Such as no memory for ViT-H; the other lines still count.
+        except (RuntimeError, MemoryError, OSError) as error:
+            failed[name] = str(error) or type(error).__name__
+        save()  # what was measured outlives what comes next
     sys.stdout.write(f"{format_table(lines)}\n")
-    growth = None
     if arguments.full:
         growth = measure_growth()
         draw_growth(growth, arguments.plot)
+        save()
         sys.stdout.write(f"growth: {arguments.plot}\n")
-    machine = describe_machine()
     sys.stdout.write(
         f"{machine['threads']} threads, {machine['device']}, {machine['processor']}, "
         f"Python {machine['python']}, "
         + ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
         + "\n"
     )
-    if arguments.json is not None:
-        written = {**as_json(lines, growth), "failed": failed}
-        write_json(arguments.json, written)
     if failed:
         raise SelfSAMError("; ".join(f"{name} failed: {why}" for name, why in failed.items()))
 

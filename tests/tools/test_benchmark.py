@@ -59,6 +59,23 @@ def test_both_sides_agree_and_the_json_has_their_ratio(run, tmp_path):
     assert min(metrics["nuclei"]) > 900
 
 
+def test_a_part_that_fails_takes_nothing_from_the_others(run, tmp_path, monkeypatch):
+    from benchmarks import lines
+
+    def fail(repeats):
+        raise MemoryError
+
+    path = tmp_path / "benchmark.json"
+    monkeypatch.setitem(lines.LINES, "attention", fail)
+    status, out, err = run("--only", "metrics", "attention", "--repeats", 1, "--json", path)
+    assert status == 2
+    assert "error: attention failed: MemoryError" in err
+    assert "all metrics" in out
+    written = json.loads(path.read_text())
+    assert written["ratios"]["metrics_time"] > 0
+    assert written["failed"] == {"attention": "MemoryError"}
+
+
 @pytest.mark.parametrize("name", [".", "file/x.json"])
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(run, tmp_path, name):
     (tmp_path / "file").write_text("kept")

@@ -17,6 +17,7 @@ def lines(monkeypatch):
     for name, value in {
         "GRID": 6,
         "VIT_SIDE": 64,
+        "LARGEST": "vit_b",
         "VIT_T_SIDE": 64,
         "POINTS": 3,
         "FEW_POINTS": 1,
@@ -32,6 +33,7 @@ def lines(monkeypatch):
     [
         ("attention", [f"attention_{what}{when}" for when in WHEN for what in ("memory", "time")]),
         ("vitb_step", ["vitb_step_time", "vitb_step_memory", "vitb_step_added", "vitb_step_gb"]),
+        ("vith_step", ["vith_step_gb"]),
         ("base_cache_step", ["base_cache_step_time"]),
         ("predict", ["predict_time", "predict_time_windows"]),
         ("points_memory", ["points_memory_growth", "points_memory_added"]),
@@ -43,7 +45,7 @@ def test_a_line_is_measured(lines, name, keys):
     for line in measured:
         assert line.ours > 0
         assert line.other is None or line.other > 0
-        assert (line.ratio is None) == (line.key == "vitb_step_gb")
+        assert (line.ratio is None) == (line.key in ("vitb_step_gb", "vith_step_gb"))
 
 
 def test_windows_that_differ_are_no_comparison(lines, monkeypatch):

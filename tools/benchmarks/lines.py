@@ -37,6 +37,7 @@ RATIOS = (
 # Sizes of the work, those of the tables in docs/performance.md.
 GRID, DIM, HEADS = 64, 768, 12  # of a global block of ViT-B at side 1024
 VIT_SIDE, VIT_T_SIDE = 1024, 512  # of the encoder input in a training step, px
+LARGEST = "vit_h"
 POINTS, FEW_POINTS, MANY_POINTS = 24, 20, 200
 IMAGE_SIDE = 1000  # px
 OVERLAP = 80  # px
@@ -151,7 +152,7 @@ def vith_step(repeats: int) -> list[Line]:
     """A training step of ViT-H at side 1024 with 24 points, once."""
     del repeats
     keys = {"MODEL__SAM__INPUT_SIDE": VIT_SIDE, "MODEL__SAM__CHECKPOINT_BLOCKS": True}
-    run = in_own_process(prepare_steps, 1, "vit_h", POINTS, False, keys)
+    run = in_own_process(prepare_steps, 1, LARGEST, POINTS, False, keys)
     work = (
         f"ViT-H step, side {VIT_SIDE}, {POINTS} points, blocks checkpointed: memory of the process"
     )
