@@ -75,7 +75,7 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.PROMPT.MASK_TOKEN = 0  # 0: SAM's single-mask token; 1, 2, 3: its multi-mask tokens
     # MB that the masks of a batch may hold for the backward pass, in each process. Those of the
     # points beyond are computed again there: the same gradients in more time.
-    cfg.PROMPT.DECODER_MEMORY = 512
+    cfg.PROMPT.DECODER_MEMORY = 400
 
     # Pseudo labels S_P and S_I.
     cfg.PSEUDO_LABEL = CN()

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.adapter import StageAdapter, TokenMaker
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
-from selfsam_d2.modeling.vit import VIT_SIZES, RelativeAttention, SAMViTEncoder
+from selfsam_d2.modeling.vit import VIT_SIZES, SAMViTEncoder, ViTBlock
 
 __all__ = ["EMBEDDING", "SAMAdapterBackbone"]
 
@@ -64,7 +64,7 @@ class SAMAdapterBackbone(Backbone):
         self.checkpoint_blocks = checkpoint_blocks
         self.encoder = encoder.requires_grad_(False).eval()
         for module in encoder.modules():
-            if isinstance(module, RelativeAttention):
+            if isinstance(module, ViTBlock):
                 module.compact = not checkpoint_blocks
         self.adapter_tokens: TokenMaker | None = None
         self.adapters = nn.ModuleList()

@@ -15,10 +15,11 @@ from segment_anything.modeling.common import LayerNorm2d, MLPBlock
 from segment_anything.modeling.image_encoder import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from selfsam_d2.modeling.relative_attention import relative_attention
 
-__all__ = ["VIT_SIZES", "RelativeAttention", "SAMViTEncoder"]
+__all__ = ["VIT_SIZES", "RelativeAttention", "SAMViTEncoder", "ViTBlock"]
 
 OUT_CHANNELS = 256
 PATCH = 16
@@ -130,7 +131,13 @@ class ViTBlock(nn.Module):
         dim: channels.
         num_heads: attention heads.
         window: side of the attention windows in tokens; 0: global attention.
+
+    Attributes:
+        compact: keep less for the backward pass where that takes little time; to be set to False
+            where whole blocks are checkpointed.
     """
+
+    compact = True
 
     def __init__(self, dim: int, num_heads: int, window: int) -> None:
         super().__init__()
@@ -141,8 +148,16 @@ class ViTBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        features = features + self.attn(self.norm1(features))
-        return features + self.mlp(self.norm2(features))
+        features = features + self.attn(self.norm1(features), compact=self.compact)
+        # What an MLP keeps is made again in a third of the blocks, the global ones of SAM, which
+        # takes 1% of a step longer and keeps one of ViT-B at side 1024 below 5 GB.
+        if self.compact and not self.attn.window and torch.is_grad_enabled():
+            return features + checkpoint(self._mlp, features, use_reentrant=False)
+        return features + self._mlp(features)
+
+    def _mlp(self, features: Tensor) -> Tensor:
+        transformed: Tensor = self.mlp(self.norm2(features))
+        return transformed
 
 
 class RelativeAttention(nn.Module):
@@ -152,14 +167,10 @@ class RelativeAttention(nn.Module):
         dim: channels.
         num_heads: attention heads.
         window: side of the windows in tokens; 0: global.
-
-    Attributes:
-        compact: see :func:`relative_attention`; to be set to False where blocks are checkpointed.
     """
 
     def __init__(self, dim: int, num_heads: int, window: int) -> None:
         super().__init__()
-        self.compact = True
         self.num_heads = num_heads
         self.window = window
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -168,19 +179,19 @@ class RelativeAttention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(distances, dim // num_heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(distances, dim // num_heads))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+    def forward(self, features: Tensor, compact: bool = True) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C); ``compact``: see :func:`relative_attention`."""
         size = (features.shape[1], features.shape[2])
         # SAM pads the windows with zeros before this projection, so that padding takes part with
         # the bias alone: the same is had by padding behind it, which spares the work.
         if not self.window:
-            return self.proj(self._attend(self.qkv(features)))
+            return self.proj(self._attend(self.qkv(features), compact))
         projected = F.linear(features, self.qkv.weight)
         windows, padded = window_partition(projected, self.window)
-        attended = self._attend(windows + self.qkv.bias.to(windows.dtype))
+        attended = self._attend(windows + self.qkv.bias.to(windows.dtype), compact)
         return self.proj(window_unpartition(attended, self.window, padded, size))
 
-    def _attend(self, projected: Tensor) -> Tensor:
+    def _attend(self, projected: Tensor, compact: bool) -> Tensor:
         """(B, H, W, 3C) queries, keys and values -> (B, H, W, C)."""
         height, width = projected.shape[1:3]
         query, key, value = (
@@ -189,5 +200,5 @@ class RelativeAttention(nn.Module):
         )
         rows = get_rel_pos(height, height, self.rel_pos_h)
         columns = get_rel_pos(width, width, self.rel_pos_w)
-        attended = relative_attention(query, key, value, rows, columns, compact=self.compact)
+        attended = relative_attention(query, key, value, rows, columns, compact=compact)
         return attended.transpose(1, 2).reshape(*projected.shape[:3], -1)

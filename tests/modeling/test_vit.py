@@ -120,11 +120,10 @@ def test_gradients_under_autocast(randomise):
     randomise(attention)
     gradients = []
     for compact in (False, True):
-        attention.compact = compact
         tokens = torch.randn(1, 6, 6, 32, generator=torch.Generator().manual_seed(1))
         tokens.requires_grad_()
         with torch.autocast("cpu", torch.bfloat16):
-            out = attention(tokens)
+            out = attention(tokens, compact)
         assert out.dtype == torch.bfloat16
         out.float().square().sum().backward()
         gradients.append(tokens.grad)
@@ -164,9 +163,9 @@ def test_for_the_backward_pass_no_wide_tensor_is_kept(monkeypatch):
 
 def test_checkpointed_blocks_keep_nothing_for_themselves():
     backbone = SAMAdapterBackbone(encoder=SAMViTEncoder(**SMALL), checkpoint_blocks=True)
-    assert not any(block.attn.compact for block in backbone.encoder.blocks)
+    assert not any(block.compact for block in backbone.encoder.blocks)
     backbone = SAMAdapterBackbone(encoder=SAMViTEncoder(**SMALL))
-    assert all(block.attn.compact for block in backbone.encoder.blocks)
+    assert all(block.compact for block in backbone.encoder.blocks)
 
 
 def test_checkpointed_blocks_give_the_same_gradients(randomise):
