@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
-__all__ = ["marker_watershed"]
+__all__ = ["marker_watershed", "owners_of_markers"]
 
 PARTS = 2  # flooded side by side; each is cut out of the image, so more cost little
 
 
 def marker_watershed(
-    heights: NDArray[np.floating[Any]], markers: NDArray[np.int32], objects: NDArray[np.int32]
+    heights: NDArray[np.floating[Any]],
+    markers: NDArray[np.int32],
+    objects: NDArray[np.int32],
+    owners: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int32]:
     """``skimage.segmentation.watershed(heights, markers, mask=objects > 0)``, for less.
 
@@ -33,58 +36,68 @@ def marker_watershed(
         heights: (H, W), flooded from low to high.
         markers: (H, W), 0 or the number of a marker, which lies inside one object.
         objects: (H, W), 0 or the number of the 4-connected object, 1 ... n.
+        owners: of :func:`owners_of_markers`, if known already.
 
     Returns:
         (H, W): the marker whose water reaches a pixel, 0 outside of objects and where there is
         none.
     """
-    whole, counts = _markers_of_objects(markers, objects)
-    result = whole[objects]
-    several = np.flatnonzero(counts > 1)
-    if len(several) == 0:
-        return result
-    # OpenCV numbers objects row by row, so each part is a band of the image.
-    parts = np.array_split(several, min(PARTS, len(several)))
-    with ThreadPoolExecutor(len(parts)) as pool:  # the flooding holds no lock of the interpreter
-        for rows, flooded in pool.map(
-            lambda part: _flood(heights, markers, objects, part, len(counts)), parts
-        ):
-            result[rows] = np.where(flooded > 0, flooded, result[rows])
-    return result
-
-
-def _markers_of_objects(
-    markers: NDArray[np.int32], objects: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """For each object: its marker, if it has exactly one (else 0), and how many it has."""
-    marked = np.flatnonzero(markers)
-    owners = np.zeros(int(markers.max()) + 1, dtype=np.int32)
-    owners[markers.ravel()[marked]] = objects.ravel()[marked]
-    owners[0] = 0
+    if owners is None:
+        owners = owners_of_markers(markers, objects)
     counts = np.bincount(owners[owners > 0], minlength=int(objects.max()) + 1)
     alone = np.flatnonzero(counts[owners] == 1)
     whole = np.zeros(len(counts), dtype=np.int32)
     whole[owners[alone]] = alone
-    return whole, counts
+    several = np.flatnonzero(counts > 1)
+    if len(several) == 0:
+        return np.take(whole, objects)
+    # OpenCV numbers objects row by row, so each part is a band of the image.
+    parts = np.array_split(several, min(PARTS, len(several)))
+    numbers = np.zeros(len(counts), dtype=np.uint8)
+    for number, part in enumerate(parts, start=1):
+        numbers[part] = number
+    wanted = np.take(numbers, objects)
+    with ThreadPoolExecutor(len(parts)) as pool:  # the flooding holds no lock of the interpreter
+        floods = [
+            pool.submit(_flood, heights, markers, wanted, number)
+            for number in range(1, len(parts) + 1)
+        ]
+        result = np.take(whole, objects)
+        for rows, flooded in (each.result() for each in floods):
+            result[rows] += flooded  # 0 outside of its own objects, whose entries are 0 so far
+    return result
+
+
+def owners_of_markers(markers: NDArray[np.int32], objects: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The object that each marker lies in.
+
+    Args:
+        markers: (H, W), 0 or the number of a marker, 1 ... m.
+        objects: (H, W), 0 or the number of an object.
+
+    Returns:
+        (m + 1,) the object of each marker, 0 for 0.
+    """
+    marked = np.flatnonzero(markers)
+    owners = np.zeros(int(markers.max()) + 1, dtype=np.int32)
+    owners[markers.ravel()[marked]] = objects.ravel()[marked]
+    return owners
 
 
 def _flood(
     heights: NDArray[np.floating[Any]],
     markers: NDArray[np.int32],
-    objects: NDArray[np.int32],
-    chosen: NDArray[np.intp],
-    count: int,
+    parts: NDArray[np.uint8],
+    number: int,
 ) -> tuple[slice, NDArray[np.int32]]:
-    """Flood the chosen objects: the band of rows that holds them, and the markers in it."""
-    wanted = np.zeros(count, dtype=bool)
-    wanted[chosen] = True
-    mask = wanted[objects]
+    """Flood the objects of one part: the band of rows that holds them, and the markers in it."""
+    mask = parts == number
     filled = np.flatnonzero(mask.any(axis=1))
     rows = slice(int(filled[0]), int(filled[-1]) + 1)
     band = mask[rows]
-    sources = np.where(band, markers[rows], 0)
+    sources = markers[rows] * band
     inner = _surrounded(sources)
-    flooded = watershed(heights[rows], np.where(inner, 0, sources), mask=band & ~inner)
+    flooded = watershed(heights[rows], sources * ~inner, mask=band & ~inner)
     return rows, np.where(inner, sources, flooded).astype(np.int32)
 
 

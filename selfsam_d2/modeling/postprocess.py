@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.modeling.marker_watershed import marker_watershed
+from selfsam_d2.modeling.marker_watershed import marker_watershed, owners_of_markers
 
 __all__ = ["PostProcessSettings", "separate_nuclei"]
 
@@ -116,10 +116,11 @@ def separate_nuclei(
             _drop_small(foreground >= settings.foreground_threshold, settings.min_object_area)
         )
         objects = _label_objects(inside)
-        energy = np.maximum(*(each.result() for each in falls))
+        first, second = (each.result() for each in falls)
+        energy = np.maximum(first, second, out=first)
         landscape = pool.submit(_landscape, energy, inside, settings.smoothing_kernel)
-        markers = _label_markers(objects, energy, settings)
-    return marker_watershed(landscape.result(), markers, objects)
+        markers, owners = _label_markers(objects, energy, settings)
+    return marker_watershed(landscape.result(), markers, objects, owners)
 
 
 def _check_maps(foreground: FloatArray, hv: FloatArray) -> None:
@@ -133,16 +134,28 @@ def _check_maps(foreground: FloatArray, hv: FloatArray) -> None:
             f"Expected argument `hv` to be of shape {(2, *foreground.shape)}, but got {hv.shape}."
         )
     for name, values in (("foreground", foreground), ("hv", hv)):
-        if not np.isfinite(values).all():
+        # Both are NaN where any value is.
+        if not np.isfinite([values.min(), values.max()]).all():
             raise ValueError(f"Expected argument `{name}` to be finite, but got NaN or infinity.")
 
 
 def _drop_small(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """Keep the connected parts of at least `min_area` px²."""
-    parts = _label_objects(mask)
-    keep = np.bincount(parts.ravel()) >= min_area
+    parts, areas = _label_parts(mask)
+    keep = areas >= min_area
+    if keep[1:].all():
+        return mask
     keep[0] = False
-    return keep[parts]
+    return np.take(keep, parts)
+
+
+def _label_parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Connected parts (H, W), 0 or 1 ... n, and areas (n + 1,), px², the background's first."""
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(
+        mask.view(np.uint8), connectivity=CONNECTIVITY, ltype=cv2.CV_32S
+    )
+    areas = np.asarray(statistics, dtype=np.int32)[:, cv2.CC_STAT_AREA]
+    return np.asarray(parts, dtype=np.int32), areas
 
 
 def _fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -151,13 +164,16 @@ def _fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     hole = np.ones(int(parts.max()) + 1, dtype=bool)
     for edge in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
         hole[edge] = False
-    hole[0] = True  # the mask itself
-    return hole[parts]
+    hole[0] = False  # the mask itself
+    if not hole.any():
+        return mask
+    hole[0] = True
+    return np.take(hole, parts)
 
 
 def _label_objects(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """(H, W) int32: 0, or the number of the connected object."""
-    _, objects = cv2.connectedComponents(mask.astype(np.uint8), connectivity=CONNECTIVITY)
+    _, objects = cv2.connectedComponents(mask.view(np.uint8), connectivity=CONNECTIVITY)
     return np.asarray(objects, dtype=np.int32)
 
 
@@ -165,7 +181,7 @@ def _fall(hv: FloatArray, axis: int, sobel_kernel: int) -> NDArray[np.float64]:
     """One of the two terms of E, (H, W) in [0, 1]: high where the map of an axis falls."""
     values = np.ascontiguousarray(hv[axis], dtype=np.float64)
     slope = cv2.Sobel(values, cv2.CV_64F, 1 - axis, axis, ksize=sobel_kernel)
-    scaled = _min_max(np.asarray(slope, dtype=np.float64))
+    scaled = _scale_to_unit(np.asarray(slope, dtype=np.float64))
     return np.subtract(1, scaled, out=scaled)
 
 
@@ -179,29 +195,36 @@ def _landscape(
     return np.asarray(cv2.GaussianBlur(depth, kernel, 0), dtype=np.float64)
 
 
-def _min_max(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale to [0, 1]; a constant gives 0, which as a slope means no marker anywhere."""
+def _scale_to_unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale to [0, 1] in place; a constant gives 0, which as a slope means no marker anywhere."""
     low, high = values.min(), values.max()
-    if high == low:
-        return np.zeros_like(values)
-    scaled = values - low
-    scaled /= high - low
-    return scaled
+    values -= low
+    if high > low:
+        values /= high - low
+    return values
 
 
 def _label_markers(
     objects: NDArray[np.int32], energy: NDArray[np.float64], settings: PostProcessSettings
-) -> NDArray[np.int32]:
-    """(H, W) int32 markers 1..N; an object that holds none is a marker as a whole."""
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(H, W) int32 markers 1..N; an object that holds none is a marker as a whole.
+
+    Also (N + 1,) the object of each marker, 0 for 0.
+    """
     ellipse = cv2.getStructuringElement(
         cv2.MORPH_ELLIPSE, (settings.marker_opening, settings.marker_opening)
     )
-    candidates = ((objects > 0) & (energy < settings.marker_threshold)).astype(np.uint8)
-    opened = cv2.morphologyEx(candidates, cv2.MORPH_OPEN, ellipse).astype(bool)
-    kept = _drop_small(opened, settings.min_marker_area)
-    unmarked = np.ones(int(objects.max()) + 1, dtype=bool)
-    unmarked[objects[kept]] = False
-    unmarked[0] = False
-    # A whole object never touches a marker of another one, so one labelling numbers them all.
-    kept |= unmarked[objects]
-    return _label_objects(kept)
+    candidates = ((objects > 0) & (energy < settings.marker_threshold)).view(np.uint8)
+    opened = np.asarray(cv2.morphologyEx(candidates, cv2.MORPH_OPEN, ellipse))
+    parts, areas = _label_parts(opened.view(np.bool_))
+    keep = areas >= settings.min_marker_area
+    keep[0] = False
+    markers = np.take(np.where(keep, np.cumsum(keep), 0).astype(np.int32), parts)
+    owners = owners_of_markers(markers, objects)
+    unmarked = np.setdiff1d(np.arange(1, int(objects.max()) + 1), owners)
+    if len(unmarked):
+        numbers = np.zeros(int(objects.max()) + 1, dtype=np.int32)
+        numbers[unmarked] = len(owners) + np.arange(len(unmarked))
+        markers += np.take(numbers, objects)
+        owners = np.concatenate([owners, unmarked]).astype(np.int32)
+    return markers, owners

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -78,6 +79,22 @@ def test_growth_is_measured_and_drawn(lines, monkeypatch, tmp_path):
         assert all(value > 0 for values in curve.values() for value in values)
     growth.draw_growth(curves, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_large_scenes_repeat_small_ones(lines, monkeypatch):
+    from benchmarks import scenes
+
+    small, small_map = scenes.make_image(100)
+    monkeypatch.setattr(scenes, "SCENE", 100)
+    image, instance_map = scenes.make_image(150)
+    assert image.shape == (3, 150, 150)
+    assert (image[:, :100, :100] == small).all()
+    assert (image[:, 100:, 100:] == small[:, :50, :50]).all()
+    blocks = (slice(0, 100), slice(100, 150))
+    ids = [np.unique(instance_map[rows, columns]) for rows in blocks for columns in blocks]
+    assert len(np.unique(np.concatenate(ids))) - 1 == sum(len(each) - 1 for each in ids)
+    assert instance_map.max() == sum(len(each) - 1 for each in ids)
+    assert ((instance_map > 0) == (np.tile(small_map, (2, 2))[:150, :150] > 0)).all()
 
 
 def test_windows_of_both_sides_give_the_same_maps(lines):

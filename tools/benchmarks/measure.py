@@ -113,7 +113,7 @@ def in_own_process(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -
     """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, prepare, arguments))
+    process = context.Process(target=_measure, args=(sender, prepare, arguments), daemon=True)
     process.start()
     sender.close()
     try:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from skimage.segmentation import relabel_sequential
 from torch import Tensor
 
 from selfsam_d2.data.synthetic import make_synthetic_image
@@ -19,17 +20,31 @@ Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 CROP = 224  # px
 DENSITY = 1 / 1000  # nuclei per px², as in the dense images of MoNuSeg
+SCENE = 1000  # px; larger images repeat it, since placing nuclei takes long
 
 
 def make_image(side: int, nuclei: int | None = None) -> tuple[Tensor, NDArray[np.int32]]:
     """An H&E-like image (3, side, side) uint8 RGB and its instance map."""
     wanted = round(DENSITY * side**2) if nuclei is None else nuclei
+    if side > SCENE:
+        return _repeat(*make_image(SCENE, round(wanted * (SCENE / side) ** 2)), side)
     # Some of those wanted find no room.
     image, instance_map = make_synthetic_image(
         np.random.default_rng(0), side, wanted + wanted // 10
     )
     instance_map[instance_map > wanted] = 0
     return torch.from_numpy(image).permute(2, 0, 1).contiguous(), instance_map
+
+
+def _repeat(
+    image: Tensor, instance_map: NDArray[np.int32], side: int
+) -> tuple[Tensor, NDArray[np.int32]]:
+    times = -(-side // SCENE)
+    blocks = np.arange(times**2, dtype=np.int32).reshape(times, times) * instance_map.max()
+    offsets = np.kron(blocks, np.ones((SCENE, SCENE), dtype=np.int32))
+    repeated = np.tile(instance_map, (times, times))
+    cut = np.where(repeated, repeated + offsets, 0)[:side, :side]
+    return image.repeat(1, times, times)[:, :side, :side], relabel_sequential(cut)[0]
 
 
 def make_crop(points: int, side: int = CROP) -> dict[str, Any]:
