@@ -103,11 +103,16 @@ class NucleiInference:
         return max(1, round(side / SIZE_DIVISIBILITY)) * SIZE_DIVISIBILITY
 
     def tile_side(self, height: int, width: int) -> int:
-        """Side of the tiles of an image, px: no larger than needed."""
+        """Side of the tiles of an image, px: as many as needed, and no larger than needed."""
         if not self.tile:
             return self.window
         step = scale_step(self.crop, self.input_side)
-        return max(self.window, min(self.tile, -(-min(height, width) // step) * step))
+        largest = max(self.window, min(self.tile, -(-min(height, width) // step) * step))
+        needed = self.window
+        for length in (height, width):
+            count = max(1, math.ceil((length - self.overlap) / (largest - self.overlap)))
+            needed = max(needed, math.ceil((length + (count - 1) * self.overlap) / count))
+        return min(largest, -(-needed // step) * step)
 
     def decode(self, head: Callable[[Tensor], Tensor], embedding: Tensor) -> Tensor:
         """Apply the nuclei head to windows of an embedding, of the size it was trained on.

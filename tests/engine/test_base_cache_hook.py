@@ -1,15 +1,18 @@
 """The base cache: same labels as the online form, made once, kept over a resume."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from selfsam_d2.data.transforms import AffineCropTransform
+from selfsam_d2.engine.base_cache_hook import BaseCacheHook
 from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError
-from selfsam_d2.modeling.base_masks import predict_base_masks
+from selfsam_d2.modeling.base_masks import base_fingerprint, predict_base_masks
 from selfsam_d2.modeling.sliding_window import window_grid
 
 CACHED = ("SELF_REFINE.BASE_CACHE", "True")
@@ -149,3 +152,32 @@ def test_a_point_on_the_far_border_has_a_mask(small_config):
 def test_epoch_refresh_has_no_use_for_the_cache(small_config):
     with pytest.raises(InputError, match=r"SELF_REFINE\.REFRESH 'epoch'"):
         check_config(small_config(*CACHED, "SELF_REFINE.REFRESH", "epoch"))
+
+
+def test_each_rank_makes_its_share_and_reads_all(small_config, tmp_path, monkeypatch):
+    trainer = SelfSAMTrainer(small_config(*CACHED))
+    (hook,) = (each for each in trainer._hooks if isinstance(each, BaseCacheHook))
+    folder = tmp_path / "run" / "base_masks"
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    made = []
+    for rank in range(2):
+        monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
+        hook.before_train()
+        made.append({path.name.split(".")[0] for path in folder.glob("*.npz")})
+    stems = [Path(record["file_name"]).stem for record in hook.records]
+    assert made == [{stems[0]}, set(stems)]
+    assert all(trainer.base_cache.holds(record) for record in hook.records)
+
+
+@pytest.mark.parametrize(
+    ("negatives", "choice", "same"),
+    [(0, "random", True), (2, "nearest", True), (2, "random", False)],
+)
+def test_masks_depend_on_the_seed_only_where_it_draws_negatives(
+    small_config, negatives, choice, same
+):
+    model = SelfSAMTrainer(small_config(*CACHED)).model
+    model.prompter.num_negatives, model.prompter.negative_choice = negatives, choice
+    before = base_fingerprint(model)
+    model.seed += 1
+    assert (base_fingerprint(model) == before) == same

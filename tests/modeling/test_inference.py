@@ -6,10 +6,12 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from selfsam_d2.modeling.inference import NucleiInference, _worker_pool
-from selfsam_d2.modeling.sliding_window import decode_by_windows
+from selfsam_d2.modeling.sliding_window import decode_by_windows, window_grid
 
 
 def enlarge(windows):
@@ -33,7 +35,14 @@ def test_a_decoder_without_context_gives_what_it_gives_on_the_whole(blend, size)
 
 
 @pytest.mark.parametrize(
-    ("size", "side"), [((1000, 1000), 512), ((300, 900), 320), ((224, 224), 224), ((50, 900), 224)]
+    ("size", "side"),
+    [
+        ((500, 500), 512),
+        ((1000, 1000), 416),  # three a row, where those of 512 would share more than half
+        ((300, 900), 320),
+        ((224, 224), 224),
+        ((50, 900), 224),
+    ],
 )
 def test_tiles_are_no_larger_than_the_image_needs(size, side):
     inference = NucleiInference(window=224, tile=512, crop=224, input_side=448)
@@ -44,6 +53,17 @@ def test_tiles_are_no_larger_than_the_image_needs(size, side):
 
 
 @torch.no_grad()
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([224, 512, 1024]))
+def test_smaller_tiles_are_no_more_tiles(height, width, tile):
+    inference = NucleiInference(window=224, tile=tile, crop=224, input_side=448)
+    side = inference.tile_side(height, width)
+    assert 224 <= side <= tile
+    assert side == 224 or inference.encoder_side(side) == 2 * side
+    largest = max(224, min(tile, -(-min(height, width) // 32) * 32))
+    tiles, fewest = (len(window_grid(height, width, each, 80)) for each in (side, largest))
+    assert tiles == fewest
+
+
 def test_tiles_are_encoded_at_once_and_decoded_in_windows(build_selfsam):
     model = build_selfsam().eval()
     inference = model.inference_settings  # windows of 32 px, resized to 64
