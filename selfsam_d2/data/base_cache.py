@@ -257,11 +257,16 @@ def _ends(packed: dict[str, np.ndarray]) -> np.ndarray:
 
 def _write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     """Write a file so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            write(file)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            try:
+                write(file)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+        os.replace(file.name, path)
+    except OSError as error:
+        raise InputError(
+            path, f"cannot be written ({error.strerror or error}); choose another BASE_STORE"
+        ) from error

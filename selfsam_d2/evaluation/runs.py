@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["Runs", "find_runs", "label_components"]
+__all__ = ["Runs", "find_runs"]
 
 IntArray = NDArray[np.integer[Any]]
 
@@ -36,6 +36,8 @@ class Runs:
 
     def components(self, index: int) -> NDArray[np.int64]:
         """Number the connected parts of equal id of one map, 8-neighbours touching.
+
+        The same as ``skimage.measure.label(map, connectivity=2)``, from runs.
 
         Args:
             index: of the map.
@@ -78,21 +80,6 @@ def find_runs(*maps: IntArray) -> Runs:
     starts = np.flatnonzero(change)
     lengths = np.diff(starts, append=change.size)
     return Runs(starts, lengths, tuple(each.ravel()[starts] for each in maps), width)
-
-
-def label_components(instance_map: IntArray) -> NDArray[np.int64]:
-    """Number the connected parts of equal id, 8-neighbours touching, in reading order.
-
-    The same as ``skimage.measure.label(instance_map, connectivity=2)``, from runs.
-
-    Args:
-        instance_map: (H, W), 0 background.
-
-    Returns:
-        (H, W), 0 background, 1 ... n.
-    """
-    runs = find_runs(instance_map)
-    return np.repeat(runs.components(0), runs.lengths).reshape(instance_map.shape)
 
 
 def _touching(

@@ -150,7 +150,7 @@ class ViTBlock(nn.Module):
         """(B, H, W, C) -> (B, H, W, C)."""
         features = features + self.attn(self.norm1(features), compact=self.compact)
         # What an MLP keeps is made again in a third of the blocks, the global ones of SAM, which
-        # takes 1% of a step longer and keeps one of ViT-B at side 1024 below 5 GB.
+        # takes hardly longer and keeps one of ViT-B at side 1024 below 5 GB.
         if self.compact and not self.attn.window and torch.is_grad_enabled():
             return features + checkpoint(self._mlp, features, use_reentrant=False)
         return features + self._mlp(features)

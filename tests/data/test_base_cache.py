@@ -158,7 +158,7 @@ def test_a_broken_write_leaves_nothing_half_done(cache, monkeypatch, function):
         raise OSError("disk full")
 
     monkeypatch.setattr(np, function, fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"cannot be written \(disk full\)"):
         cache.write(RECORD, pack_masks(windows(), SIZE))
     assert not cache.holds(RECORD)
     assert not list(cache.folder.glob("*.part"))

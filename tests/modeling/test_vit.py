@@ -161,6 +161,23 @@ def test_for_the_backward_pass_no_wide_tensor_is_kept(monkeypatch):
     assert sum(kept.values()) == 4 * (projected.numel() + output + relative + log_sums)
 
 
+@pytest.mark.parametrize(("compact", "runs"), [(True, [1, 2, 1]), (False, [1, 1, 1])])
+def test_mlps_of_global_blocks_are_computed_again(randomise, compact, runs):
+    encoder = SAMViTEncoder(**SMALL)
+    randomise(encoder)
+    counts = [0] * SMALL["depth"]
+    for index, block in enumerate(encoder.blocks):
+        block.compact = compact
+
+        def count(*_, index=index):
+            counts[index] += 1
+
+        block.mlp.lin1.register_forward_hook(count)
+    features = torch.randn(1, 4, 4, SMALL["embed_dim"], requires_grad=True)
+    encoder.encode(features).square().sum().backward()
+    assert counts == runs
+
+
 def test_checkpointed_blocks_keep_nothing_for_themselves():
     backbone = SAMAdapterBackbone(encoder=SAMViTEncoder(**SMALL), checkpoint_blocks=True)
     assert not any(block.compact for block in backbone.encoder.blocks)
