@@ -32,7 +32,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
     annotation that has no area is given it. AP values are 0 to 100.
 
     The precision is that of COCO's own code; faster-coco-eval computes it, because that takes
-    40 times as long with thousands of nuclei, and because detectron2's C++ form stops at 100.
+    far longer with thousands of nuclei, and because detectron2's C++ form stops at 100.
 
     Args:
         dataset_name: a name in ``MetadataCatalog``, with ``json_file`` (of any ``evaluator_type``).
