@@ -79,6 +79,9 @@ def _add_label_keys(cfg: CN) -> None:
 
     # Pseudo labels S_P and S_I.
     cfg.PSEUDO_LABEL = CN()
+    # What makes labels of points: SelfRefiningLabels (the paper) | StaticSAMLabels (InstaSAM) |
+    # VoronoiClusterLabels (Voronoi cells and k-means, Qu et al. 2019; no mask of SAM).
+    cfg.PSEUDO_LABEL.NAME = "SelfRefiningLabels"
     cfg.PSEUDO_LABEL.ENTROPY_THRESHOLD = 0.3  # H(j) above it is uncertain (nats)
     cfg.PSEUDO_LABEL.ENTROPY_REDUCTION = "sum"  # over instances: sum | max
     cfg.PSEUDO_LABEL.MASK_THRESHOLD = 0.5  # m_u,k(j) above it is nucleus k; B above it: nucleus

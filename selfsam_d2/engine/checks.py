@@ -20,6 +20,7 @@ from selfsam_d2.modeling.prompter import NEGATIVE_CHOICES
 from selfsam_d2.modeling.sliding_window import BLENDS
 from selfsam_d2.modeling.vit import VIT_SIZES
 from selfsam_d2.pseudo_labels.alpha import ALPHA_SCHEDULES
+from selfsam_d2.pseudo_labels.build import label_maker_names
 from selfsam_d2.pseudo_labels.prompt_label import ENTROPY_REDUCTIONS
 from selfsam_d2.structures.centre import CENTRE_RULES
 from selfsam_d2.structures.points import SHIFT_LAWS
@@ -32,6 +33,7 @@ CHOICES: dict[str, Sequence[str]] = {
     "SELF_REFINE.REFRESH": REFRESH_MODES,
     "SELF_REFINE.ALPHA_SCHEDULE": ALPHA_SCHEDULES,
     "PROMPT.NEGATIVE_CHOICE": NEGATIVE_CHOICES,
+    "PSEUDO_LABEL.NAME": label_maker_names(),
     "PSEUDO_LABEL.ENTROPY_REDUCTION": ENTROPY_REDUCTIONS,
     "INPUT.NUCLEI.SHIFT_LAW": SHIFT_LAWS,
     "INPUT.NUCLEI.CENTRE": CENTRE_RULES,

@@ -6,12 +6,16 @@ from typing import Any
 
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.pseudo_labels.alpha import alpha_schedule
+from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY
 
 __all__ = ["enter_epoch", "epoch_alpha"]
 
 
 def epoch_alpha(cfg: Any, epoch: int, epochs: int) -> float:
-    """Alpha of epoch t of T as a config has it, see :func:`alpha_schedule`."""
+    """Alpha of epoch t of T: the label maker's own, or else of the schedule of a config."""
+    fixed = PSEUDO_LABEL_REGISTRY.get(cfg.PSEUDO_LABEL.NAME).fixed_alpha
+    if fixed is not None:
+        return fixed
     refine = cfg.SELF_REFINE
     return alpha_schedule(
         epoch,

@@ -89,17 +89,16 @@ class SelfSAMTrainer(DefaultTrainer):
         self.store = None
         if cfg.SELF_REFINE.REFRESH == "epoch":
             self.store = LabelStore(cfg.SELF_REFINE.STORE or Path(cfg.OUTPUT_DIR) / "labels")
+        alphas = [epoch_alpha(cfg, epoch, self.epochs) for epoch in range(self.epochs)]
         self.base_cache = None
-        if cfg.SELF_REFINE.BASE_CACHE:
+        if cfg.SELF_REFINE.BASE_CACHE and any(alphas):
             folder = cfg.SELF_REFINE.BASE_STORE or Path(cfg.OUTPUT_DIR) / "base_masks"
             self.base_cache = BaseCache(folder)
         self.mapper = PointPromptDatasetMapper(
             cfg,
             store=self.store,
             base_cache=self.base_cache,
-            without_base=frozenset(
-                epoch for epoch in range(self.epochs) if epoch_alpha(cfg, epoch, self.epochs) == 0
-            ),
+            without_base=frozenset(epoch for epoch, alpha in enumerate(alphas) if alpha == 0),
         )
         self.sampler = PositionSampler(comm.get_rank(), comm.get_world_size())
         model = self.build_model(cfg)

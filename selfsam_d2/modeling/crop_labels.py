@@ -57,10 +57,10 @@ def label_crop(model: SelfSAM, sample: dict[str, Any], *, all_masks: bool = True
         base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
     else:
         adapted = model.backbone(prepared)
-    if all_masks or model.alpha < 1:
+    if all_masks or (model.alpha < 1 and model.label_maker.uses_adapted):
         adapted_masks = model.prompt_logits(adapted[EMBEDDING], tokens, size).sigmoid()
     prediction = model.predict_embedding(adapted[EMBEDDING], size)[0]
-    prompt = model.label_maker.prompt_label(model.blend(sample, base_masks, adapted_masks))
+    prompt = model.make_prompt_label(sample, base_masks, adapted_masks)
     model.train(was_training)
     return CropLabels(
         base=base_masks,

@@ -21,9 +21,10 @@ from selfsam_d2.modeling.inference import NucleiInference
 from selfsam_d2.modeling.nuclei_head import ContrastHead, build_nuclei_head
 from selfsam_d2.modeling.prompter import Prompter
 from selfsam_d2.modeling.resize import resize_maps
+from selfsam_d2.pseudo_labels.build import build_label_maker
 from selfsam_d2.pseudo_labels.instance_label import InstanceLabel
-from selfsam_d2.pseudo_labels.maker import PseudoLabelMaker
 from selfsam_d2.pseudo_labels.prompt_label import PromptLabel
+from selfsam_d2.pseudo_labels.registry import LabelMaker
 from selfsam_d2.pseudo_labels.statistics import label_statistics, mean_statistics
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.points import generator_seed
@@ -40,7 +41,7 @@ class SelfSAM(nn.Module):
         prompter: SAM's prompt encoder and mask decoder, Phi_mask.
         nuclei_head: Phi_nuclei, (B, 256, h, w) -> (B, 3, 4h, 4w).
         contrast_head: g_omega and z+.
-        label_maker: makes m_u, S_P and S_I.
+        label_maker: makes S_P and S_I.
         inference: sliding windows and post-processing.
         loss_weights: name of :data:`selfsam_d2.modeling.crop_losses.LOSS_NAMES` -> weight; 0
             switches the term off.
@@ -68,7 +69,7 @@ class SelfSAM(nn.Module):
         prompter: Prompter,
         nuclei_head: nn.Module,
         contrast_head: ContrastHead,
-        label_maker: PseudoLabelMaker,
+        label_maker: LabelMaker,
         inference: NucleiInference,
         loss_weights: dict[str, float],
         keep_empty_prompts: bool,
@@ -109,7 +110,7 @@ class SelfSAM(nn.Module):
             "prompter": Prompter(cfg),
             "nuclei_head": build_nuclei_head(cfg),
             "contrast_head": ContrastHead(cfg),
-            "label_maker": PseudoLabelMaker(cfg),
+            "label_maker": build_label_maker(cfg),
             "inference": NucleiInference(cfg),
             "loss_weights": dict(zip(LOSS_NAMES, weights, strict=True)),
             "keep_empty_prompts": loss.KEEP_EMPTY_PROMPTS,
@@ -203,23 +204,22 @@ class SelfSAM(nn.Module):
         """Mask logits of each point, resized to the crop: (K, *size); see :class:`Prompter`."""
         return resize_maps(self.prompter(embedding, tokens, share)[None], size)[0]
 
-    def blend(
+    def make_prompt_label(
         self, sample: dict[str, Any], base_masks: Tensor | None, adapted_masks: Tensor | None
-    ) -> Tensor:
-        """m_u (K, c, c) of one crop, from m_base and m_adapt (K, c, c) in [0, 1].
+    ) -> PromptLabel:
+        """S_P (c, c) of one crop, from m_base and m_adapt (K, c, c) in [0, 1].
 
-        ``base_masks`` may be None where alpha is 0, ``adapted_masks`` where it is 1.
+        ``base_masks`` may be None where alpha is 0, ``adapted_masks`` where it is 1, and both
+        where the label maker needs none.
         """
-        limits = self.label_maker.limits(
+        return self.label_maker.prompt_label(
             sample["image"].to(self.device),
             sample["points"].to(self.device),
             sample["context_points"].to(self.device),
+            base=base_masks,
+            adapted=adapted_masks,
+            alpha=self.alpha,
         )
-        base = adapted_masks if base_masks is None else base_masks
-        adapted = base_masks if adapted_masks is None else adapted_masks
-        if base is None or adapted is None:
-            raise ValueError("Expected arguments `base_masks` or `adapted_masks`, but got neither.")
-        return self.label_maker.targets(base, adapted, self.alpha, limits)
 
     def make_instance_label(self, label: PromptLabel, foreground: Tensor) -> InstanceLabel:
         """S_I (c, c) of one crop, from S_P and B (c, c)."""
@@ -284,7 +284,8 @@ class SelfSAM(nn.Module):
         given = sample["base_masks"].to(self.device).float() if "base_masks" in sample else None
         tokens = self.encode_prompts(sample)
         logits = None
-        if self.loss_weights["loss_prompt"] > 0 or (self.alpha < 1 and not stored):
+        wanted = self.label_maker.uses_adapted and self.alpha < 1 and not stored
+        if self.loss_weights["loss_prompt"] > 0 or wanted:
             logits = self.prompt_logits(adapted, tokens, foreground.shape, share)
         if stored:
             prompt_labels = sample["prompt_label"].to(self.device)
@@ -294,6 +295,6 @@ class SelfSAM(nn.Module):
             with torch.no_grad():
                 given = self.prompt_logits(base, tokens, foreground.shape).sigmoid()
         adapted_masks = None if logits is None else logits.detach().sigmoid()
-        label = self.label_maker.prompt_label(self.blend(sample, given, adapted_masks))
+        label = self.make_prompt_label(sample, given, adapted_masks)
         instance = self.make_instance_label(label, foreground)
         return logits, (label.labels, instance.labels, instance.recovered)

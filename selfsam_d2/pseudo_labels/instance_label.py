@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from selfsam_d2.pseudo_labels.prompt_label import PromptLabel
 from selfsam_d2.structures.labels import IGNORE
 
-__all__ = ["InstanceLabel", "make_instance_label"]
+__all__ = ["InstanceLabel", "make_instance_label", "same_label"]
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,13 @@ def make_instance_label(
         labels=labels.masked_fill(ignore_mask, IGNORE),
         ignore_mask=ignore_mask,
         recovered=prompt_label.ignore_mask & ~ignore_mask,
+    )
+
+
+def same_label(prompt_label: PromptLabel) -> InstanceLabel:
+    """S_I = S_P, as without a consensus filter (InstaSAM)."""
+    return InstanceLabel(
+        labels=prompt_label.labels,
+        ignore_mask=prompt_label.ignore_mask,
+        recovered=torch.zeros_like(prompt_label.ignore_mask),
     )

@@ -54,9 +54,14 @@ def test_labels_of_a_crop_that_equals_a_window_are_those_of_the_online_form(smal
                 model.prompt_logits(each["image_embedding"], tokens, (64, 64)).sigmoid()
                 for each in (base, adapted)
             )
-        blended = model.blend(sample, online, adapted)
-        expected = model.label_maker.prompt_label(blended)
-        found = model.label_maker.prompt_label(model.blend(sample, sample["base_masks"], adapted))
+        blended = model.label_maker.blend(
+            *(sample[name] for name in ("image", "points", "context_points")),
+            base=online,
+            adapted=adapted,
+            alpha=model.alpha,
+        )
+        expected = model.make_prompt_label(sample, online, adapted)
+        found = model.make_prompt_label(sample, sample["base_masks"], adapted)
         # What is stored is rounded to half precision: only pixels on the brink may differ.
         sure = (expected.entropy - 0.3).abs() > 0.01
         for threshold in (0.2, 0.5):

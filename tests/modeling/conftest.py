@@ -12,7 +12,7 @@ from selfsam_d2.modeling.prompter import Prompter
 from selfsam_d2.modeling.sam_decoder import build_mask_decoder, build_prompt_encoder
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
-from selfsam_d2.pseudo_labels.maker import PseudoLabelMaker
+from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
 
 SIDE = 64
 
@@ -34,7 +34,7 @@ def build_selfsam():
             ),
             nuclei_head=SAMNucleiHead(),
             contrast_head=ContrastHead(foreground_threshold=0.0),
-            label_maker=PseudoLabelMaker(**(labels or {})),
+            label_maker=SelfRefiningLabels(**(labels or {})),
             inference=NucleiInference(window=32, overlap=8, crop=32, input_side=SIDE),
             loss_weights=dict(zip(LOSS_NAMES, weights, strict=True)),
             keep_empty_prompts=True,

@@ -111,7 +111,12 @@ def test_alpha_decides_between_base_and_adapted(build_selfsam, make_crop):
     ]
     for alpha in (0.0, 0.25, 1.0):
         model.alpha = alpha
-        found = model.blend(crop, masks[0].sigmoid(), masks[1].detach().sigmoid())
+        found = model.label_maker.blend(
+            *(crop[name] for name in ("image", "points", "context_points")),
+            base=masks[0].sigmoid(),
+            adapted=masks[1].detach().sigmoid(),
+            alpha=alpha,
+        )
         expected = alpha * masks[0].sigmoid() + (1 - alpha) * masks[1].sigmoid()
         assert torch.allclose(found, expected, atol=1e-6)
 

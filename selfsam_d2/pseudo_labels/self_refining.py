@@ -1,23 +1,28 @@
-"""The pseudo-labeller as one object: settings in, (labels, ignore mask) out."""
+"""The paper's labels: masks of SAM that refine themselves; and InstaSAM's, that never change."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from detectron2.config import configurable
 from torch import Tensor
 
 from selfsam_d2.pseudo_labels.alpha import blend_targets
-from selfsam_d2.pseudo_labels.instance_label import InstanceLabel, make_instance_label
+from selfsam_d2.pseudo_labels.instance_label import (
+    InstanceLabel,
+    make_instance_label,
+    same_label,
+)
 from selfsam_d2.pseudo_labels.limits import domain_limits, haematoxylin_mask
 from selfsam_d2.pseudo_labels.prompt_label import PromptLabel, make_prompt_label
+from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY, LabelMaker
 
-__all__ = ["PseudoLabelMaker"]
+__all__ = ["SelfRefiningLabels", "StaticSAMLabels"]
 
 
-class PseudoLabelMaker:
-    """Targets, prompt label and instance label of one crop, with the settings of a config.
+@PSEUDO_LABEL_REGISTRY.register()
+class SelfRefiningLabels(LabelMaker):
+    """The blend m_u of base and adapted masks, S_P from it, S_I by consensus (Nam & Park 2026).
 
     Args:
         entropy_threshold: on H, nats.
@@ -74,19 +79,27 @@ class PseudoLabelMaker:
         )
         return {key.lower(): cfg.PSEUDO_LABEL[key] for key in keys}
 
-    def limits(self, image: Tensor, points: Tensor, context: Tensor) -> Tensor | None:
-        """Where each m_u,k may be above zero.
+    def blend(
+        self,
+        image: Tensor,
+        points: Tensor,
+        context: Tensor,
+        *,
+        base: Tensor | None,
+        adapted: Tensor | None,
+        alpha: float,
+    ) -> Tensor:
+        """m_u (K, H, W) in [0, 1], zero outside the limits; arguments as :meth:`prompt_label`.
 
-        Args:
-            image: (3, H, W) uint8 RGB.
-            points: (K, 2) xy, px, inside the crop.
-            context: (N, 2) xy, px, all points of the transformed image.
-
-        Returns:
-            (K, H, W) bool, or None for no limit.
+        Raises:
+            ValueError: neither masks are given.
         """
+        base = adapted if base is None else base
+        adapted = base if adapted is None else adapted
+        if base is None or adapted is None:
+            raise ValueError("Expected arguments `base` or `adapted`, but got neither.")
         height, width = image.shape[-2:]
-        return domain_limits(
+        limits = domain_limits(
             points,
             context,
             (height, width),
@@ -94,16 +107,22 @@ class PseudoLabelMaker:
             max_radius=self.max_radius,
             stain_mask=haematoxylin_mask(image) if self.haematoxylin else None,
         )
-
-    def targets(self, base: Tensor, adapted: Tensor, alpha: float, limits: Tensor | None) -> Tensor:
-        """m_u (K, H, W) in [0, 1], zero outside the limits."""
         blended = blend_targets(base, adapted, alpha)
         return blended if limits is None else blended.mul_(limits)
 
-    def prompt_label(self, targets: Tensor) -> PromptLabel:
-        """S_P from m_u (K, H, W)."""
+    def prompt_label(
+        self,
+        image: Tensor,
+        points: Tensor,
+        context: Tensor,
+        *,
+        base: Tensor | None,
+        adapted: Tensor | None,
+        alpha: float,
+    ) -> PromptLabel:
+        """S_P from m_u, see :func:`make_prompt_label`."""
         return make_prompt_label(
-            targets,
+            self.blend(image, points, context, base=base, adapted=adapted, alpha=alpha),
             entropy_threshold=self.entropy_threshold,
             mask_threshold=self.mask_threshold,
             entropy_reduction=self.entropy_reduction,
@@ -112,19 +131,9 @@ class PseudoLabelMaker:
     def instance_label(
         self, prompt_label: PromptLabel, foreground: Tensor, *, consensus: bool = True
     ) -> InstanceLabel:
-        """S_I from S_P and B (H, W) in [0, 1].
-
-        Args:
-            prompt_label: S_P of the crop.
-            foreground: (H, W) B in [0, 1].
-            consensus: False: S_I is S_P, as with the setting of the same name off.
-        """
+        """S_I, see :func:`make_instance_label`; S_P where the consensus does not act."""
         if not (self.consensus and consensus):
-            return InstanceLabel(
-                labels=prompt_label.labels,
-                ignore_mask=prompt_label.ignore_mask,
-                recovered=torch.zeros_like(prompt_label.ignore_mask),
-            )
+            return same_label(prompt_label)
         return make_instance_label(
             prompt_label,
             foreground,
@@ -134,3 +143,18 @@ class PseudoLabelMaker:
             agree_background=self.agree_background,
             agree_background_mask=self.agree_background_mask,
         )
+
+
+@PSEUDO_LABEL_REGISTRY.register()
+class StaticSAMLabels(SelfRefiningLabels):
+    """Masks of the base model that never change, whatever the schedule of alpha; S_I is S_P.
+
+    InstaSAM (Nam et al., MICCAI 2024), but for its losses: MODEL.LOSS.CONTRAST_WEIGHT 0 goes with
+    it.
+    """
+
+    fixed_alpha = 1.0
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> dict[str, Any]:
+        return {**super().from_config(cfg), "consensus": False}

@@ -1,0 +1,66 @@
+"""Label makers by name, and what a name fixes."""
+
+import pytest
+import torch
+
+from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.epochs import epoch_alpha
+from selfsam_d2.engine.setup import load_config
+from selfsam_d2.errors import InputError
+from selfsam_d2.pseudo_labels.build import build_label_maker, label_maker_names
+from selfsam_d2.pseudo_labels.registry import LabelMaker
+
+CONFIG = "configs/demo.yaml"
+
+
+def masks(seed):
+    return torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def label(maker, alpha, foreground):
+    points = torch.tensor([[3.0, 3.0], [9.0, 4.0], [12.0, 12.0]])
+    image = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    prompt = maker.prompt_label(image, points, points, base=masks(0), adapted=masks(1), alpha=alpha)
+    return prompt, maker.instance_label(prompt, foreground)
+
+
+def test_each_name_is_built():
+    assert set(label_maker_names()) == {
+        "SelfRefiningLabels",
+        "StaticSAMLabels",
+        "VoronoiClusterLabels",
+    }
+    for name in label_maker_names():
+        maker = build_label_maker(load_config(CONFIG, ["PSEUDO_LABEL.NAME", name]))
+        assert isinstance(maker, LabelMaker)
+        assert type(maker).__name__ == name
+
+
+def test_an_unknown_name_is_one_line_with_the_choices():
+    cfg = load_config(CONFIG, ["PSEUDO_LABEL.NAME", "Magic"])
+    with pytest.raises(InputError, match=r"PSEUDO_LABEL\.NAME 'Magic'.*StaticSAMLabels"):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("SelfRefiningLabels", [1.0, 0.75, 0.5, 0.25]),
+        ("StaticSAMLabels", [1.0] * 4),
+        ("VoronoiClusterLabels", [0.0] * 4),
+    ],
+)
+def test_the_label_maker_may_fix_alpha(name, expected):
+    cfg = load_config(CONFIG, ["PSEUDO_LABEL.NAME", name])
+    assert [epoch_alpha(cfg, epoch, 4) for epoch in range(4)] == expected
+
+
+def test_static_labels_do_not_listen_to_the_prediction():
+    static = build_label_maker(load_config(CONFIG, ["PSEUDO_LABEL.NAME", "StaticSAMLabels"]))
+    refining = build_label_maker(load_config(CONFIG, []))
+    foreground = torch.rand(16, 16, generator=torch.Generator().manual_seed(2))
+    prompt, instance = label(static, 1.0, foreground)
+    assert torch.equal(instance.labels, prompt.labels)
+    same, refined = label(refining, 1.0, foreground)
+    assert torch.equal(same.labels, prompt.labels)
+    assert not torch.equal(refined.labels, prompt.labels)
