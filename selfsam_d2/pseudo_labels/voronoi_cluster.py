@@ -126,9 +126,11 @@ def _name_clusters(
     """The cluster that holds most points, and of the others the one that is least near to one."""
     at_points = np.bincount(clusters[distance < 1], minlength=CLUSTERS)
     near = np.bincount(clusters[distance < NEAR_POINT], minlength=CLUSTERS)
+    total = np.bincount(clusters.ravel(), weights=distance.ravel(), minlength=CLUSTERS)
+    mean = total / np.maximum(np.bincount(clusters.ravel(), minlength=CLUSTERS), 1)
     nuclei = int(at_points.argmax())
     rest = [each for each in range(CLUSTERS) if each != nuclei]
-    background = min(rest, key=lambda each: near[each])
+    background = min(rest, key=lambda each: (near[each], -mean[each]))  # of equals the farther one
     return clusters == nuclei, clusters == background
 
 
