@@ -142,6 +142,9 @@ def _add_output_keys(cfg: CN) -> None:
     # vit_t only, whose attention is local: side in px of what the encoder sees at once, so that the
     # overlaps of windows are encoded once; 0: the window.
     cfg.INFERENCE.TILE = 0
+    # Flips and quarter turns that the prediction is averaged over: 1 (none), 2, 4 or 8. As many
+    # times the time; not in the paper.
+    cfg.INFERENCE.SYMMETRIES = 1
     cfg.INFERENCE.AMP = True  # half precision on a GPU; a CPU predicts in fp32
     # Processes that post-process images while the network is at the next ones (it is then given
     # WORKERS + 1 images at a time); 0: no processes. For a GPU: on a CPU they compete with it.

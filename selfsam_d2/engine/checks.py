@@ -18,6 +18,7 @@ from selfsam_d2.modeling.nuclei_head import NUCLEI_HEAD_REGISTRY
 from selfsam_d2.modeling.postprocess import PostProcessSettings
 from selfsam_d2.modeling.prompter import NEGATIVE_CHOICES
 from selfsam_d2.modeling.sliding_window import BLENDS
+from selfsam_d2.modeling.symmetries import SYMMETRIES
 from selfsam_d2.modeling.vit import VIT_SIZES
 from selfsam_d2.pseudo_labels.alpha import ALPHA_SCHEDULES
 from selfsam_d2.pseudo_labels.build import label_maker_names
@@ -29,7 +30,7 @@ __all__ = ["check_config", "check_evaluation", "check_training", "load_records"]
 
 REFRESH_MODES = ("step", "epoch")
 MASK_TOKENS = range(4)
-CHOICES: dict[str, Sequence[str]] = {
+CHOICES: dict[str, Sequence[str | int]] = {
     "SELF_REFINE.REFRESH": REFRESH_MODES,
     "SELF_REFINE.ALPHA_SCHEDULE": ALPHA_SCHEDULES,
     "PROMPT.NEGATIVE_CHOICE": NEGATIVE_CHOICES,
@@ -38,6 +39,7 @@ CHOICES: dict[str, Sequence[str]] = {
     "INPUT.NUCLEI.SHIFT_LAW": SHIFT_LAWS,
     "INPUT.NUCLEI.CENTRE": CENTRE_RULES,
     "INFERENCE.BLEND": BLENDS,
+    "INFERENCE.SYMMETRIES": SYMMETRIES,
     "MODEL.BACKBONE.NAME": tuple(name for name, _ in BACKBONE_REGISTRY),
     "MODEL.NUCLEI_HEAD.NAME": tuple(name for name, _ in NUCLEI_HEAD_REGISTRY),
 }
@@ -88,7 +90,9 @@ def check_config(cfg: Any) -> None:
     for key, choices in CHOICES.items():
         value = _value(cfg, key)
         if value not in choices:
-            raise InputError(f"{key} {value!r}", f"unknown; expected one of {', '.join(choices)}")
+            raise InputError(
+                f"{key} {value!r}", f"unknown; expected one of {', '.join(map(str, choices))}"
+            )
     for key, (low, high) in RANGES.items():
         value = _value(cfg, key)
         if not low <= value <= high:

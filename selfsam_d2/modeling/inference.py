@@ -20,6 +20,7 @@ from selfsam_d2.modeling.backbone import SIZE_DIVISIBILITY, STRIDE
 from selfsam_d2.modeling.instances import instances_from_map
 from selfsam_d2.modeling.postprocess import PostProcessSettings, separate_nuclei
 from selfsam_d2.modeling.sliding_window import decode_by_windows, predict_by_windows
+from selfsam_d2.modeling.symmetries import average_over_symmetries
 
 __all__ = ["NucleiInference", "scale_step"]
 
@@ -48,6 +49,8 @@ class NucleiInference:
             overlaps of windows are not encoded again and again.
         crop: side of a training crop, px.
         input_side: S, side that a training crop is resized to for the encoder, px.
+        symmetries: orientations that the prediction is averaged over: 1, 2, 4 or 8, see
+            :func:`average_over_symmetries`.
         amp: half precision on a GPU; a CPU predicts in fp32.
         workers: processes that post-process images while the network is at the next ones; 0: this
             process does it.
@@ -65,6 +68,7 @@ class NucleiInference:
         tile: int = 0,
         crop: int = 224,
         input_side: int = 1024,
+        symmetries: int = 1,
         amp: bool = True,
         workers: int = 0,
         postprocess: PostProcessSettings | None = None,
@@ -76,6 +80,7 @@ class NucleiInference:
         self.tile = tile
         self.crop = crop
         self.input_side = input_side
+        self.symmetries = symmetries
         self.amp = amp
         self.workers = workers
         self.postprocess = postprocess or PostProcessSettings()
@@ -90,6 +95,7 @@ class NucleiInference:
             "tile": cfg.INFERENCE.TILE,
             "crop": cfg.INPUT.NUCLEI.CROP,
             "input_side": cfg.MODEL.SAM.INPUT_SIDE,
+            "symmetries": cfg.INFERENCE.SYMMETRIES,
             "amp": cfg.INFERENCE.AMP,
             "workers": cfg.INFERENCE.WORKERS,
             "postprocess": PostProcessSettings(
@@ -145,6 +151,13 @@ class NucleiInference:
         Returns:
             (3, H, W) float on the CPU: B in [0, 1], then the HV map in x and y.
         """
+
+        def predict_one(turned: Tensor) -> Tensor:
+            return self._predict_orientation(predict, turned)
+
+        return average_over_symmetries(predict_one, image, self.symmetries)
+
+    def _predict_orientation(self, predict: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         side = self.tile_side(image.shape[1], image.shape[2])
         device = image.device.type
         with torch.autocast(device, enabled=self.amp and device == "cuda"):

@@ -1,0 +1,112 @@
+"""tools/run_experiments.py as typed: run, stopped, gone on with, and nothing run twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from selfsam_d2.data.synthetic import write_synthetic_dataset
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = str(ROOT / "tools" / "run_experiments.py")
+CONFIG = str(ROOT / "configs" / "demo.yaml")
+SMALL = (
+    *("MODEL.SAM.INPUT_SIDE", "64", "INPUT.NUCLEI.CROP", "64", "INFERENCE.WINDOW", "64"),
+    *("INFERENCE.OVERLAP", "16", "DATALOADER.NUM_WORKERS", "0", "SOLVER.CHECKPOINT_PERIOD", "2"),
+    *("DATASETS.TRAIN", "('my_train',)", "DATASETS.TEST", "('my_val',)"),
+)
+
+
+@pytest.fixture(scope="module")
+def register(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    data = write_synthetic_dataset(folder, seed=1, train=1, val=1, size=96)
+    return [
+        str(part)
+        for split in ("train", "val")
+        for part in ("--register", f"my_{split}", data[split].json_file, data[split].image_root)
+    ]
+
+
+def arguments(register, output, *more, configs=(CONFIG,)):
+    start = [sys.executable, SCRIPT, "--configs", *configs, "--seeds", "0", "--shifts", "0"]
+    return [*start, *register, "--output", str(output), *more]
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def wait_for(path, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < end, f"no {path.name} in {seconds} s"
+        time.sleep(0.05)
+
+
+def processes_with(text):
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text in entry.read_bytes().decode(errors="replace"):
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
+def test_a_stopped_queue_goes_on_and_does_nothing_twice(register, tmp_path):
+    output = tmp_path / "out"
+    long = arguments(register, output, *SMALL, "SOLVER.MAX_ITER", "400")
+    folder = output / "demo_shift0_seed0"
+    process = subprocess.Popen(long, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(folder / "last_checkpoint", process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert processes_with(str(folder)) == []
+    assert not list(output.glob("records/*"))
+    begun = int((folder / "last_checkpoint").read_text().removesuffix(".pth").split("_")[1])
+    steps = str(begun + 4)
+    short = arguments(register, output, *SMALL, "SOLVER.MAX_ITER", steps)
+    done = run(*short)
+    assert done.returncode == 0, done.stderr
+    (record_file,) = output.glob("records/*.json")
+    record = json.loads(record_file.read_text())
+    assert record["steps"] == int(steps)
+    assert record["method"] == "self-refining"
+    assert f"Starting training from iteration {begun + 1}" in (folder / "console.txt").read_text()
+    assert "| my_val" in done.stdout
+    for name in ("results.md", "results.csv", "results.json", "results.png"):
+        assert (output / name).stat().st_size > 0
+    before = os.stat(folder / "metrics.json").st_mtime_ns
+    again = run(*short)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
+    assert os.stat(folder / "metrics.json").st_mtime_ns == before
+    other = run(*arguments(register, output, *SMALL, "SOLVER.MAX_ITER", "1"))
+    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+    assert "another SOLVER.MAX_ITER" in other.stderr
+
+
+def test_a_run_that_fails_is_named_and_the_next_one_goes_on(tmp_path, register):
+    output = tmp_path / "out"
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(f"_BASE_: {CONFIG}\nMODEL:\n  WEIGHTS: no_such.pth\n")
+    short = (*SMALL, "SOLVER.MAX_ITER", "1")
+    done = run(*arguments(register, output, *short, configs=(str(broken), CONFIG)))
+    assert done.returncode == 2
+    assert "1 of 2 runs failed, the first broken_shift0_seed0" in done.stderr
+    assert "no_such.pth: no such file of weights" in done.stderr.splitlines()[-1]
+    assert [each.stem for each in output.glob("records/*.json")] == ["demo_shift0_seed0"]
+
+
+def test_no_run_and_no_table_is_one_line(tmp_path):
+    done = run(*arguments([], tmp_path / "out", "--table-only"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no run is done yet" in done.stderr
