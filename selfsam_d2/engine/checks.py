@@ -55,6 +55,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "INPUT.NUCLEI.SHIFT": (0, float("inf")),
     "INPUT.NUCLEI.FLIP": (0, 1),
     "INPUT.NUCLEI.COLOR": (0, 0.99),
+    "INPUT.NUCLEI.STAIN": (0, 0.99),
     "INFERENCE.WINDOW": (16, float("inf")),
     "INFERENCE.WORKERS": (0, float("inf")),
     "INFERENCE.TILE": (0, float("inf")),
