@@ -134,6 +134,7 @@ def test_truncated_files(tmp_path, compressed, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     assert "damaged" in refusal(path)
+    assert share < 0.1 or "ends early" in refusal(path)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
