@@ -16,7 +16,7 @@ from selfsam_d2.engine.checks import (
     check_weights,
     load_records,
 )
-from selfsam_d2.engine.setup import load_config
+from selfsam_d2.engine.setup import argument_parser, check_inputs, load_config
 from selfsam_d2.errors import InputError
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "demo.yaml")
@@ -169,3 +169,17 @@ def test_weights_are_looked_for_unless_a_checkpoint_is_resumed_from(small_config
         check_weights(cfg)
     cfg.MODEL.WEIGHTS = ""
     check_weights(cfg)
+
+
+def test_the_inputs_of_a_command_are_checked_to_the_weights(dataset, tmp_path):
+    """What is not noticed here comes from one of several processes, with a traceback."""
+    train, val = (f"{split}_of_{tmp_path.name}" for split in ("train", "val"))
+    given = ["--config-file", CONFIG]
+    for name, split in ((train, dataset["train"]), (val, dataset["val"])):
+        given += ["--register", name, str(split.json_file), str(split.image_root)]
+    keys = ["DATASETS.TRAIN", train, "DATASETS.TEST", val, "MODEL.WEIGHTS"]
+    for option in ([], ["--eval-only"]):
+        check_inputs(argument_parser().parse_args([*option, *given, *keys, ""]))
+        missing = argument_parser().parse_args([*option, *given, *keys, "gone.pth"])
+        with pytest.raises(InputError, match=r"gone\.pth: no such file of weights"):
+            check_inputs(missing)
