@@ -2,8 +2,8 @@
 
     python datasets/prepare_label_maps.py --images DIR --labels DIR --output JSON
 
-Images (PNG, TIFF, JPEG) and label maps (PNG, TIFF, .npy, any integer type, 0 = background) are
-paired by file name without suffix.
+Images (PNG, TIFF, JPEG) and label maps (PNG, TIFF, .npy, any integer type, 0 = background, or
+inst_map of .mat) are paired by file name without suffix.
 """
 
 from __future__ import annotations

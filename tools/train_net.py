@@ -17,7 +17,7 @@ import selfsam_d2  # noqa: F401  # before detectron2, whose import warns
 from detectron2.engine import launch
 
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
-from selfsam_d2.engine.checks import check_evaluation
+from selfsam_d2.engine.checks import check_evaluation, check_weights
 from selfsam_d2.engine.setup import argument_parser, check_inputs, setup
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import run_command
@@ -28,13 +28,14 @@ def run(args: argparse.Namespace) -> None:
     cfg = setup(args)
     if args.eval_only:
         check_evaluation(cfg, needed=True)
+        check_weights(cfg, resume=args.resume)
         model = SelfSAMTrainer.build_model(cfg)
         SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume
         )
         SelfSAMTrainer.test(cfg, model)
         return
-    trainer = SelfSAMTrainer(cfg)
+    trainer = SelfSAMTrainer(cfg, resume=args.resume)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
 

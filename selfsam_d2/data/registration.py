@@ -9,20 +9,17 @@ from typing import Any, NamedTuple
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from selfsam_d2.data.coco_json import CATEGORY, load_coco_json
+from selfsam_d2.data.splits import BUILTIN_SPLITS
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.centre import CENTRE_RULES
 
 __all__ = [
-    "BUILTIN_SPLITS",
     "DatasetPaths",
     "builtin_paths",
     "dataset_root",
     "register_builtin_datasets",
     "register_nuclei_instances",
 ]
-
-BUILTIN_SPLITS: dict[str, tuple[str, ...]] = {"monuseg": ("train", "val", "test")}
-"""Dataset -> its splits; each is registered as ``<dataset>_<split>``."""
 
 
 class DatasetPaths(NamedTuple):
@@ -67,7 +64,7 @@ def register_nuclei_instances(
 
 
 def register_builtin_datasets(root: str | Path | None = None) -> None:
-    """Register ``monuseg_train``, ``monuseg_val`` and ``monuseg_test`` below ``root``.
+    """Register ``monuseg_train``, ``cpm17_test`` and all else of ``BUILTIN_SPLITS`` below ``root``.
 
     Nothing on disk is touched: a dataset that was not prepared says so when it is used.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ from selfsam_d2.pseudo_labels.build import label_maker_names
 from selfsam_d2.pseudo_labels.prompt_label import ENTROPY_REDUCTIONS
 from selfsam_d2.structures.centre import CENTRE_RULES
 from selfsam_d2.structures.points import SHIFT_LAWS
+from selfsam_d2.weights.resolve import resolve_weights
 
-__all__ = ["check_config", "check_evaluation", "check_training", "load_records"]
+__all__ = ["check_config", "check_evaluation", "check_training", "check_weights", "load_records"]
 
 REFRESH_MODES = ("step", "epoch")
 MASK_TOKENS = range(4)
@@ -223,3 +225,18 @@ def check_evaluation(cfg: Any, *, needed: bool = False) -> None:
         records = load_records([name])
         check_masks(name, records)
         check_images(record["file_name"] for record in records)
+
+
+def check_weights(cfg: Any, *, resume: bool = False) -> None:
+    """Have the file of MODEL.WEIGHTS at hand, fetched if need be, before a large model is built.
+
+    Args:
+        cfg: names the weights.
+        resume: a checkpoint in OUTPUT_DIR, if there is one, is loaded instead of them.
+
+    Raises:
+        InputError: there is no such file, or it cannot be fetched.
+    """
+    resumed = resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
+    if cfg.MODEL.WEIGHTS and not resumed:
+        resolve_weights(cfg.MODEL.WEIGHTS)

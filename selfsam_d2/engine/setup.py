@@ -19,7 +19,12 @@ from detectron2.utils.logger import setup_logger
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.arguments import OneLineParser
-from selfsam_d2.engine.checks import check_config, check_evaluation, check_training
+from selfsam_d2.engine.checks import (
+    check_config,
+    check_evaluation,
+    check_training,
+    check_weights,
+)
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.errors import InputError
 
@@ -132,7 +137,7 @@ def _merge(merge: Any, what: Any, subject: str) -> None:
 
 
 def check_inputs(args: argparse.Namespace) -> None:
-    """All checks of config, datasets and images for a command line, without a log.
+    """All checks of config, datasets, images and weights for a command line, without a log.
 
     Raises:
         InputError: something cannot be used.
@@ -143,6 +148,7 @@ def check_inputs(args: argparse.Namespace) -> None:
     check_evaluation(cfg, needed=args.eval_only)
     if not args.eval_only:
         check_training(cfg)
+    check_weights(cfg, resume=args.resume)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

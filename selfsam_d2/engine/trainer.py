@@ -27,7 +27,13 @@ from selfsam_d2.data.schedule import CropSchedule, PositionSampler
 from selfsam_d2.engine.base_cache_hook import BaseCacheHook
 from selfsam_d2.engine.best_model_hook import BestModelHook
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
-from selfsam_d2.engine.checks import check_config, check_evaluation, check_training, load_records
+from selfsam_d2.engine.checks import (
+    check_config,
+    check_evaluation,
+    check_training,
+    check_weights,
+    load_records,
+)
 from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
 from selfsam_d2.engine.solver import build_optimizer, cosine_factor
@@ -73,9 +79,11 @@ class SelfSAMTrainer(DefaultTrainer):
 
     Args:
         cfg: with the keys of :func:`selfsam_d2.config.add_selfsam_config`.
+        resume: what :meth:`resume_or_load` will be given; the weights to start from are then
+            needed only if there is no checkpoint.
     """
 
-    def __init__(self, cfg: Any) -> None:
+    def __init__(self, cfg: Any, *, resume: bool = False) -> None:
         # DefaultTrainer's own constructor fixes the data loader, the checkpointer and the
         # device_ids of DDP, which must be None on a CPU.
         TrainerBase.__init__(self)
@@ -84,6 +92,7 @@ class SelfSAMTrainer(DefaultTrainer):
         self.cfg = cfg
         self.schedule = build_schedule(cfg)
         check_evaluation(cfg)
+        check_weights(cfg, resume=resume)
         self.max_iter, self.epochs = training_steps(cfg, self.schedule)
         self.start_iter = 0
         self.store = None

@@ -16,10 +16,11 @@ from selfsam_d2.structures.image_files import (
     quiet_decoders,
     require_file,
 )
+from selfsam_d2.structures.mat_files import read_instance_map
 
 __all__ = ["find_label_maps", "read_label_map"]
 
-LABEL_MAP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".npy"})
+LABEL_MAP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".npy", ".mat"})
 # Pillow's modes with one value per pixel; "P" holds palette indices, which are the ids.
 _SINGLE_CHANNEL_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _ONE_CHANNEL = "a label map has one integer per pixel; save the ids as one channel"
@@ -28,11 +29,12 @@ _ONE_CHANNEL = "a label map has one integer per pixel; save the ids as one chann
 def read_label_map(path: str | Path) -> npt.NDArray[np.int64]:
     """Read one label map.
 
-    PNG (8 or 16 bit, palette indices count as ids), TIFF and ``.npy`` of any integer type are
-    read; floats if every value is a whole number. Ids are kept as they are, gaps included.
+    PNG (8 or 16 bit, palette indices count as ids), TIFF, ``.npy`` and the variable ``inst_map`` of
+    a ``.mat`` file are read, of any integer type; floats if every value is a whole number. Ids are
+    kept as they are, gaps included.
 
     Args:
-        path: the file; its suffix says which of the three formats it is.
+        path: the file; its suffix says which of the four formats it is.
 
     Returns:
         (H, W) int64, 0 = background, ids >= 1.
@@ -45,11 +47,13 @@ def read_label_map(path: str | Path) -> npt.NDArray[np.int64]:
     require_file(path)
     suffix = path.suffix.lower()
     if suffix not in LABEL_MAP_SUFFIXES:
-        raise InputError(path, "a label map is a PNG, TIFF or .npy file")
+        raise InputError(path, "a label map is a PNG, TIFF, .npy or .mat file")
     try:
         with quiet_decoders():
             if suffix == ".npy":
                 values = np.asarray(np.load(path, allow_pickle=False))
+            elif suffix == ".mat":
+                values = read_instance_map(path)
             elif suffix == ".png":
                 values = _read_with_pillow(path)
             else:
@@ -62,7 +66,7 @@ def read_label_map(path: str | Path) -> npt.NDArray[np.int64]:
 
 
 def find_label_maps(folder: str | Path) -> dict[str, Path]:
-    """The label maps of a folder (PNG, TIFF, ``.npy``) by file stem, sorted by stem.
+    """The label maps of a folder (PNG, TIFF, ``.npy``, ``.mat``) by file stem, sorted by stem.
 
     Raises:
         InputError: no such folder, no label map in it, or two files with one stem.

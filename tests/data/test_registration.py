@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from PIL import Image
 
 from selfsam_d2.data.coco_json import coco_from_instance_maps, write_coco_json
 from selfsam_d2.data.registration import (
-    BUILTIN_SPLITS,
     builtin_paths,
     register_builtin_datasets,
     register_nuclei_instances,
 )
+from selfsam_d2.data.splits import BUILTIN_SPLITS
 from selfsam_d2.errors import InputError
 
+ROOT = Path(__file__).parents[2]
 BUILTIN_NAMES = [
     f"{dataset}_{split}" for dataset, splits in BUILTIN_SPLITS.items() for split in splits
 ]
@@ -125,6 +127,23 @@ def test_builtin_datasets_are_below_the_root(tmp_path, monkeypatch):
     assert command in str(caught.value)
     with pytest.raises(InputError, match="registered already"):
         register_builtin_datasets(tmp_path / "elsewhere")
+
+
+@pytest.mark.usefixtures("without_builtin")
+def test_every_builtin_dataset_names_the_command_that_makes_it(tmp_path):
+    register_builtin_datasets(tmp_path)
+    assert set(BUILTIN_NAMES) == {
+        *("monuseg_train", "monuseg_val", "monuseg_test", "cpm17_train", "cpm17_test"),
+        *("consep_train", "consep_test", "tnbc_train", "tnbc_val", "tnbc_test"),
+    }
+    for name in BUILTIN_NAMES:
+        dataset, split = name.split("_")
+        with pytest.raises(InputError) as caught:
+            DatasetCatalog.get(name)
+        script = f"datasets/prepare_{dataset}.py"
+        assert (ROOT / script).is_file()
+        assert f"dataset {name} is not prepared; run: python {script} " in str(caught.value)
+        assert f" --split {split} --output {tmp_path}" in str(caught.value)
 
 
 def test_default_root(monkeypatch):

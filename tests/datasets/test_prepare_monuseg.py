@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import shapely
@@ -10,6 +12,7 @@ from pycocotools import mask as mask_util
 
 from selfsam_d2.data.coco_json import load_coco_json
 from selfsam_d2.data.registration import builtin_paths
+from selfsam_d2.data.splits import OFFICIAL_SPLITS
 from selfsam_d2.structures.label_maps import read_label_map
 
 SCRIPT = "prepare_monuseg.py"
@@ -61,7 +64,7 @@ def test_published_form_becomes_the_registered_dataset(tmp_path, published, run_
     root = tmp_path / "root"
     arguments = ("--split", "train", "--images", images, "--annotations", annotations)
     status, stdout, stderr = run_python(
-        f"datasets/{SCRIPT}", *arguments, DETECTRON2_DATASETS=str(root)
+        f"datasets/{SCRIPT}", *arguments, "--any-images", DETECTRON2_DATASETS=str(root)
     )
     assert (status, stderr) == (0, "")
     masks = [inside(outline) for outline in OUTLINES]
@@ -92,7 +95,7 @@ def test_one_folder_for_images_and_xml(tmp_path, published, run_script):
     for path in annotations.iterdir():
         path.rename(images / path.name)
     arguments = ("--split", "test", "--images", images, "--output", tmp_path, "--points-only")
-    status, _, stderr = run_script(SCRIPT, *arguments)
+    status, _, stderr = run_script(SCRIPT, *arguments, "--any-images")
     assert (status, stderr) == (0, "")
     json_file, image_root = builtin_paths("monuseg", "test", tmp_path)
     records = load_coco_json(json_file, image_root)
@@ -107,7 +110,10 @@ def test_label_maps_and_a_second_run(tmp_path, published, run_script):
     truth = 5 * inside(OUTLINES[0]) + 9 * inside(OUTLINES[2])
     for stem in STEMS:
         Image.fromarray(truth.astype(np.uint16)).save(labels / f"{stem}.png")
-    arguments = ("--split", "val", "--images", images, "--labels", labels, "--output", tmp_path)
+    arguments = (
+        *("--split", "val", "--images", images, "--labels", labels, "--output", tmp_path),
+        "--any-images",
+    )
     json_file, image_root = builtin_paths("monuseg", "val", tmp_path)
     image_root.mkdir(parents=True)
     (image_root / f"{STEMS[0]}.tif").write_text("left over from an earlier run")
@@ -161,9 +167,34 @@ def test_bad_input_is_one_line(tmp_path, published, run_script, spoil, problem):
     images, annotations = published
     spoil(images, annotations)
     arguments = ("--split", "train", "--images", images, "--annotations", annotations)
-    status, _, stderr = run_script(SCRIPT, *arguments, "--output", tmp_path)
+    status, _, stderr = run_script(SCRIPT, *arguments, "--output", tmp_path, "--any-images")
     assert status == 2
     assert stderr.startswith("error: ")
     assert problem in stderr
     assert stderr.count("\n") == 1
     assert not builtin_paths("monuseg", "train", tmp_path).json_file.exists()
+
+
+def test_the_official_split_is_asked_for(tmp_path, published, run_script):
+    images, annotations = published
+    arguments = ("--split", "val", "--images", images, "--output", tmp_path / "root")
+    status, _, stderr = run_script(SCRIPT, *arguments, "--annotations", annotations)
+    assert status == 2
+    assert stderr.count("\n") == 1
+    assert "(2 found; missing: TCGA-50-5931-01Z-00-DX1, TCGA-AR-A1AS-01Z-00-DX1" in stderr
+    assert f"not of it: {STEMS[0]}.tif, {STEMS[1]}.tif); give" in stderr
+    assert not (tmp_path / "root").exists()  # no label map of images that are not wanted
+    for organ, old, name in zip(
+        ("Breast", "Kidney", "Liver", "Prostate"),
+        (*STEMS, *STEMS),
+        sorted(OFFICIAL_SPLITS["monuseg"]["val"].names),
+        strict=True,
+    ):
+        for folder, suffix in ((images, ".tif"), (annotations, ".xml")):
+            shutil.copy(folder / f"{old}{suffix}", folder / f"{organ}_{name}{suffix}")
+    for stem in STEMS:
+        (images / f"{stem}.tif").unlink()
+        (annotations / f"{stem}.xml").unlink()
+    status, stdout, stderr = run_script(SCRIPT, *arguments, "--annotations", annotations)
+    assert (status, stderr) == (0, "")
+    assert "4 images, 12 nuclei" in stdout

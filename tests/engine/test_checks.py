@@ -13,9 +13,10 @@ from selfsam_d2.engine.checks import (
     check_config,
     check_evaluation,
     check_training,
+    check_weights,
     load_records,
 )
-from selfsam_d2.engine.setup import load_config
+from selfsam_d2.engine.setup import argument_parser, check_inputs, load_config
 from selfsam_d2.errors import InputError
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "demo.yaml")
@@ -153,3 +154,32 @@ def test_tiles_are_for_an_encoder_that_attends_locally(small_config):
     check_config(small_config("INFERENCE.TILE", 512))
     with pytest.raises(InputError, match=r"INFERENCE\.TILE 512: vit_b attends globally"):
         check_config(small_config("INFERENCE.TILE", 512, "MODEL.SAM.ENCODER", "vit_b"))
+
+
+def test_weights_are_looked_for_unless_a_checkpoint_is_resumed_from(small_config, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    cfg = small_config("MODEL.WEIGHTS", str(tmp_path / "gone.pth"))
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"gone\.pth: no such file of weights"):
+            check_weights(cfg, resume=resume)
+    (folder / "last_checkpoint").write_text("model_0000003.pth")
+    check_weights(cfg, resume=True)
+    with pytest.raises(InputError, match=r"gone\.pth"):
+        check_weights(cfg)
+    cfg.MODEL.WEIGHTS = ""
+    check_weights(cfg)
+
+
+def test_the_inputs_of_a_command_are_checked_to_the_weights(dataset, tmp_path):
+    """What is not noticed here comes from one of several processes, with a traceback."""
+    train, val = (f"{split}_of_{tmp_path.name}" for split in ("train", "val"))
+    given = ["--config-file", CONFIG]
+    for name, split in ((train, dataset["train"]), (val, dataset["val"])):
+        given += ["--register", name, str(split.json_file), str(split.image_root)]
+    keys = ["DATASETS.TRAIN", train, "DATASETS.TEST", val, "MODEL.WEIGHTS"]
+    for option in ([], ["--eval-only"]):
+        check_inputs(argument_parser().parse_args([*option, *given, *keys, ""]))
+        missing = argument_parser().parse_args([*option, *given, *keys, "gone.pth"])
+        with pytest.raises(InputError, match=r"gone\.pth: no such file of weights"):
+            check_inputs(missing)

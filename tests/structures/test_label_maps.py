@@ -116,7 +116,7 @@ def test_missing_and_unknown_files(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_label_map(tmp_path / "a.png")
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(InputError, match=r"a label map is a PNG, TIFF or \.npy file"):
+    with pytest.raises(InputError, match=r"a label map is a PNG, TIFF, \.npy or \.mat file"):
         read_label_map(tmp_path / "a.jpg")
 
 
