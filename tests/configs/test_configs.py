@@ -24,24 +24,33 @@ PAPER = ("cpm17", "monuseg", "consep")
 WEIGHTS = {"vitt": "mobile_sam", "vitb": "sam_vit_b", "vitl": "sam_vit_l", "vith": "sam_vit_h"}
 MILLIONS = {"vitt": 14, "vitb": 98, "vitl": 316, "vith": 645}
 TEST_SPLITS = {"cpm17": "test", "monuseg": "val", "consep": "test", "tnbc": "val"}
-STATIC = {
+STATIC = {"MODEL.LOSS.CONTRAST_WEIGHT": 0.0, "PSEUDO_LABEL.NAME": "StaticSAMLabels"}
+VORONOI = {
+    "MODEL.LOSS.PROMPT_WEIGHT": 0.0,
     "MODEL.LOSS.CONTRAST_WEIGHT": 0.0,
-    "PSEUDO_LABEL.CONSENSUS": False,
-    "SELF_REFINE.ALPHA_SCHEDULE": "static",
+    "PSEUDO_LABEL.NAME": "VoronoiClusterLabels",
 }
 # What a variant changes in the config that it is a variant of.
 VARIANTS = {
     "static": STATIC,
+    "voronoi": VORONOI,
     "no_contrast": {"MODEL.LOSS.CONTRAST_WEIGHT": 0.0},
     "alpha_constant": {"SELF_REFINE.ALPHA_SCHEDULE": "constant"},
     "alpha_exponential": {"SELF_REFINE.ALPHA_SCHEDULE": "exponential"},
     "alpha_step": {"SELF_REFINE.ALPHA_SCHEDULE": "step"},
 }
-TABLE_1 = [f"{name}_vith_static{shift}" for name in PAPER for shift in ("", "_shift8")]
+RIVALS = ("static", "voronoi")
+SHIFTS = ("", "_shift8")
+TABLE_1 = [f"{name}_vith_{row}{shift}" for name in PAPER for row in RIVALS for shift in SHIFTS]
 TABLE_2 = [f"{name}_vitb_{row}" for name in PAPER[:2] for row in ("static", "no_contrast")]
 TABLE_3 = [f"{name}_vitb_{row}" for name in PAPER for row in VARIANTS if row.startswith("alpha")]
 TABLE_4 = [f"consep_{encoder}_static" for encoder in ("vitb", "vitl", "vith")]
-SMALL = [f"{name}_vitt_static{shift}" for name in ("monuseg", "tnbc") for shift in ("", "_shift8")]
+SMALL = [
+    f"{name}_vitt_{row}{shift}"
+    for name in ("monuseg", "tnbc")
+    for row in RIVALS
+    for shift in SHIFTS
+]
 ABLATIONS = sorted({*TABLE_1, *TABLE_2, *TABLE_3, *TABLE_4, *SMALL})
 MAIN = sorted(
     f"{name}{shift}"
