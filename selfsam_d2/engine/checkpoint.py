@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-from selfsam_d2.modeling.weights import load_state
+from selfsam_d2.modeling.trained_parts import BASE
+from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
 
 __all__ = ["SelfSAMCheckpointer"]
@@ -61,4 +62,5 @@ class SelfSAMCheckpointer(DetectionCheckpointer):
         return {**read_checkpoint(Path(filename)), "source": filename}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
-        load_state(self.model, checkpoint.pop("model"), checkpoint.pop("source"))
+        parts = {key: checkpoint.pop(key) for key in ("model", BASE) if key in checkpoint}
+        load_checkpoint(self.model, parts, checkpoint.pop("source"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,17 +13,15 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
 from selfsam_d2.modeling.nuclei_head import SAMNucleiHead
 from selfsam_d2.modeling.prompter import Prompter
-from selfsam_d2.weights.resolve import first_differences, read_state_dict, resolve_weights
+from selfsam_d2.modeling.trained_parts import BACKBONE, BASE, BATCH_COUNTER, unpack_trained_parts
+from selfsam_d2.weights.resolve import first_differences, read_checkpoint, resolve_weights
 
-__all__ = ["LoadReport", "load_state", "load_weights"]
+__all__ = ["LoadReport", "load_checkpoint", "load_weights"]
 
 logger = logging.getLogger(__name__)
 
 SAM_ENCODER = "image_encoder."
 SAM_PARTS = ("prompt_encoder.", "mask_decoder.")
-BACKBONE = "backbone."  # of a SelfSAM checkpoint
-# Counted by batch norms in training only; frozen ones never use it.
-BATCH_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
 
     A SAM file (``mobile_sam``, official SAM checkpoints) fills every SAM part that the model has
     (encoder, prompt encoder, mask decoder) and starts the nuclei head from the mask decoder. A
-    checkpoint of this package must fit the model key by key; a bare backbone takes its part.
+    checkpoint of this package must fit the model key by key; a bare backbone takes its part. A
+    file of trained parts (``selfsam_monuseg_vitt``) names its base weights, which are loaded first.
 
     Args:
         model: :class:`SelfSAM`, a :class:`SAMAdapterBackbone`, or any model that contains one.
@@ -58,11 +58,19 @@ def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
             first keys that differ.
     """
     path = resolve_weights(str(path_or_name))
-    return load_state(model, read_state_dict(path), path)
+    return load_checkpoint(model, read_checkpoint(path), path)
 
 
-def load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> LoadReport:
-    """As :func:`load_weights`, for a state dict that is already read."""
+def load_checkpoint(model: nn.Module, checkpoint: dict[str, Any], source: str | Path) -> LoadReport:
+    """As :func:`load_weights`, for a checkpoint that is already read."""
+    state = checkpoint["model"]
+    if BASE in checkpoint:
+        load_weights(model, checkpoint[BASE]["name"])
+        state = unpack_trained_parts(model, checkpoint, str(source))
+    return _load_state(model, state, source)
+
+
+def _load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> LoadReport:
     own = model.state_dict()
     if any(key.startswith(SAM_ENCODER) for key in state):
         translated, required, used = _translate(model, state)

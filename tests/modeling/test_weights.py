@@ -8,7 +8,7 @@ import torch
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import EMBEDDING, SAMAdapterBackbone
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
-from selfsam_d2.modeling.weights import load_state, load_weights
+from selfsam_d2.modeling.weights import load_checkpoint, load_weights
 
 
 def sam_state(model):
@@ -86,9 +86,11 @@ def test_a_bare_backbone_takes_its_part_of_a_checkpoint(models, tmp_path):
 def test_what_a_file_holds_in_vain_is_reported(models):
     state, _, target = models
     state["image_encoder.head.weight"] = torch.zeros(1)
-    assert load_state(target, state, "sam.pth").unused == ("image_encoder.head.weight",)
+    assert load_checkpoint(target, {"model": state}, "sam.pth").unused == (
+        "image_encoder.head.weight",
+    )
     backbone = SAMAdapterBackbone(encoder=TinyViTEncoder())
-    unused = set(load_state(backbone, state, "sam.pth").unused)
+    unused = set(load_checkpoint(backbone, {"model": state}, "sam.pth").unused)
     rest = {key for key in state if key.startswith(("prompt_encoder.", "mask_decoder."))}
     assert unused == {"image_encoder.head.weight", *rest}
 
@@ -109,26 +111,26 @@ def test_another_encoder_is_refused_by_its_first_keys(models):
         **{key: value for key, value in state.items() if not key.startswith("image_encoder.")},
     }
     with pytest.raises(InputError, match=r"vit\.pth.*encoder\.patch_embed"):
-        load_state(target, vit, "vit.pth")
+        load_checkpoint(target, {"model": vit}, "vit.pth")
 
 
 def test_a_missing_and_a_misshapen_key_are_named(models):
     state, _, target = models
     key = "image_encoder.layers.1.blocks.0.attn.qkv.weight"
     with pytest.raises(InputError, match=r"stages\.1\.blocks\.0\.attn\.qkv\.weight is missing"):
-        load_state(target, {k: v for k, v in state.items() if k != key}, "x.pth")
+        load_checkpoint(target, {"model": {k: v for k, v in state.items() if k != key}}, "x.pth")
     with pytest.raises(InputError, match=r"qkv\.weight has shape"):
-        load_state(target, {**state, key: state[key][:5]}, "x.pth")
+        load_checkpoint(target, {"model": {**state, key: state[key][:5]}}, "x.pth")
 
 
 def test_a_checkpoint_of_other_adapters_is_refused(models, build_selfsam):
     _, source, _ = models
     plain = build_selfsam(read_features=False)
     with pytest.raises(InputError, match=r"adapters\.0\.read"):
-        load_state(plain, source.state_dict(), "model.pth")
+        load_checkpoint(plain, {"model": source.state_dict()}, "model.pth")
 
 
 def test_a_model_without_sam_parts_is_refused(models):
     state, _, _ = models
     with pytest.raises(InputError, match="no part"):
-        load_state(torch.nn.Linear(2, 2), state, "sam.pth")
+        load_checkpoint(torch.nn.Linear(2, 2), {"model": state}, "sam.pth")
