@@ -16,9 +16,10 @@ from detectron2.utils import comm
 from numpy.typing import NDArray
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.instance_maps import annotations_to_map, instances_to_map
+from selfsam_d2.evaluation.instance_maps import instances_to_map
 from selfsam_d2.evaluation.metrics import nuclei_metrics
 from selfsam_d2.evaluation.summary import format_table, summarise, write_json
+from selfsam_d2.structures.annotation_masks import annotations_to_map
 from selfsam_d2.structures.labels import IGNORE
 
 __all__ = ["RESULTS_FILE", "NucleiEvaluator"]
@@ -32,7 +33,7 @@ class NucleiEvaluator(DatasetEvaluator):
     """Compare predicted instance maps with the masks of a registered dataset.
 
     The truth of an image is painted from the annotations of its record in ``DatasetCatalog``, see
-    :func:`~selfsam_d2.evaluation.instance_maps.annotations_to_map`; pixels where only a crowd
+    :func:`~selfsam_d2.structures.annotation_masks.annotations_to_map`; pixels where only a crowd
     annotation lies are background in both maps. Result values are means over images, 0 to 1.
 
     Args:
