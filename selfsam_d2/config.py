@@ -25,7 +25,8 @@ def add_selfsam_config(cfg: CN) -> None:
 
 def _add_model_keys(cfg: CN) -> None:
     # SAM's parts. ENCODER: vit_t (MobileSAM's TinyViT-5M) | vit_b | vit_l | vit_h. INPUT_SIDE: S,
-    # side in px of the square that a crop is resized to for the encoder, a multiple of 64.
+    # side in px of the square that a crop is resized to for the encoder, a multiple of 64; also
+    # for other backbones and heads of Detectron2, which see all images at the scale S / CROP.
     cfg.MODEL.SAM = CN()
     cfg.MODEL.SAM.ENCODER = "vit_t"
     cfg.MODEL.SAM.INPUT_SIDE = 1024
@@ -45,12 +46,26 @@ def _add_model_keys(cfg: CN) -> None:
 
     # Phi_nuclei, the prompt-free decoder, and g_omega with z+ (contrast).
     cfg.MODEL.NUCLEI_HEAD = CN()
-    cfg.MODEL.NUCLEI_HEAD.NAME = "SAMNucleiHead"
+    cfg.MODEL.NUCLEI_HEAD.NAME = "SAMNucleiHead"  # | ConvNucleiHead
+    # ConvNucleiHead only: maps of the backbone that it reads (empty: all), channels between its
+    # convolutions (a multiple of 32 for GN) and what normalises them.
+    cfg.MODEL.NUCLEI_HEAD.IN_FEATURES = ()
+    cfg.MODEL.NUCLEI_HEAD.CONV_DIM = 128
+    cfg.MODEL.NUCLEI_HEAD.NORM = "GN"
     cfg.MODEL.CONTRAST = CN()
     cfg.MODEL.CONTRAST.DIM = 128  # d
     cfg.MODEL.CONTRAST.TEMPERATURE = 0.1  # tau
     cfg.MODEL.CONTRAST.NUM_NEGATIVES = 100  # hard background pixels per image, at most
     cfg.MODEL.CONTRAST.FOREGROUND_THRESHOLD = 0.7  # B above it on background is "hard"
+
+    # Size of build_vitdet_backbone, Detectron2's ViT without SAM.
+    cfg.MODEL.VITDET = CN()
+    cfg.MODEL.VITDET.EMBED_DIM = 192
+    cfg.MODEL.VITDET.DEPTH = 8
+    cfg.MODEL.VITDET.NUM_HEADS = 3
+    cfg.MODEL.VITDET.WINDOW = 14  # tokens, side of the attention windows
+    cfg.MODEL.VITDET.GLOBAL_BLOCKS = (3, 7)  # the blocks that attend globally
+    cfg.MODEL.VITDET.DROP_PATH = 0.0
 
     # Weights of the four losses; a weight of 0 switches the term off.
     cfg.MODEL.LOSS = CN()
@@ -157,6 +172,9 @@ def _add_output_keys(cfg: CN) -> None:
     cfg.POSTPROCESS.SMOOTHING_KERNEL = 3
 
     cfg.TEST.COCO_AP = True  # run COCOEvaluator beside NucleiEvaluator
+    # Heads of Detectron2 that predict masks one by one: those of a lower score are left out of the
+    # instance map that AJI and the like are computed from. AP counts them all.
+    cfg.TEST.INSTANCE_MAP_SCORE = 0.5
 
 
 def _add_solver_keys(cfg: CN) -> None:
