@@ -20,6 +20,7 @@ from selfsam_d2.modeling.nuclei_head import NUCLEI_HEAD_REGISTRY, NUM_MAPS
 __all__ = ["ConvNucleiHead"]
 
 STRIDE = 4
+GN_GROUPS = 32  # of Detectron2's "GN"
 
 
 @NUCLEI_HEAD_REGISTRY.register()
@@ -57,6 +58,11 @@ class ConvNucleiHead(nn.Module):
             raise InputError(
                 f"MODEL.NUCLEI_HEAD.IN_FEATURES {unknown[0]!r}",
                 f"{cfg.MODEL.BACKBONE.NAME} has no such map; it gives {', '.join(input_shape)}",
+            )
+        if head.NORM == "GN" and head.CONV_DIM % GN_GROUPS:
+            raise InputError(
+                f"MODEL.NUCLEI_HEAD.CONV_DIM {head.CONV_DIM}",
+                f"expected a multiple of {GN_GROUPS}, as MODEL.NUCLEI_HEAD.NORM is GN",
             )
         return {
             "input_shape": {name: input_shape[name] for name in names},
