@@ -10,6 +10,7 @@ Shapes:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,9 @@ class MaskDatasetMapper:
         self.with_masks = with_masks
         self.ignore_value = ignore_value
         self.fill = np.rint(fill).astype(np.uint8)
-        self.geometry = {"scale": scale, "shear": shear, "rotation": rotation, "flip": flip}
+        self.draw = partial(
+            draw_affine_crop, scale=scale, shear=shear, rotation=rotation, flip=flip
+        )
         self.color = color
         self.seed = seed
         self._records: dict[str, dict[str, Any]] = {}
@@ -124,8 +127,7 @@ class MaskDatasetMapper:
         rng = np.random.default_rng((self.seed, record["position"]))
         self._records[record["file_name"]] = record
         image, labels = self._read(record["file_name"])
-        transform = draw_affine_crop(rng, image.shape[:2], self.crop, **self.geometry)
-        transform = transform.resized(self.side)
+        transform = self.draw(rng, image.shape[:2], self.crop).resized(self.side)
         crop = jitter_color(transform.apply_image(image), rng, self.color)
         cropped = transform.apply_segmentation(labels)
         outside = transform.outside(image.shape[:2])

@@ -1,4 +1,4 @@
-"""What the trainers must know about a meta-architecture: its target, what it predicts, its score."""
+"""What trainers must know of a meta-architecture: its target, what it predicts, its score."""
 
 from __future__ import annotations
 

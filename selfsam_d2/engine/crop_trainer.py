@@ -48,8 +48,8 @@ class CropTrainer(DefaultTrainer):
 
     Differs from DefaultTrainer in the data (crops whose order and augmentation depend on the
     position only, so that a resumed run repeats what a run never stopped would do), in the
-    optimizer, in the checkpointer and in :class:`BestModelHook`. A subclass sets ``max_iter``, makes
-    the mapper, and calls :meth:`assemble`.
+    optimizer, in the checkpointer and in :class:`BestModelHook`. A subclass sets ``max_iter``,
+    makes the mapper, and calls :meth:`assemble`.
 
     Args:
         cfg: with the keys of :func:`selfsam_d2.config.add_selfsam_config`.

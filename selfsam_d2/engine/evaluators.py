@@ -41,9 +41,7 @@ def make_evaluator(
     evaluators: list[DatasetEvaluator] = []
     if predicts_instances(cfg):
         evaluators.append(
-            NucleiEvaluator(
-                dataset_name, output_dir=folder, min_score=cfg.TEST.INSTANCE_MAP_SCORE
-            )
+            NucleiEvaluator(dataset_name, output_dir=folder, min_score=cfg.TEST.INSTANCE_MAP_SCORE)
         )
     if cfg.TEST.COCO_AP or not predicts_instances(cfg):
         boxes = () if predicts_by_windows(cfg) else ("bbox",)

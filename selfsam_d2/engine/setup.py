@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     # It warns where a CUDA compiler but no GPU is found, which is no fault of the user's.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    # Detectron2's anchors and pooling call PyTorch as it was; neither is of use to a user.
+    warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)
     try:
         default_setup(cfg, args)
     except OSError as error:

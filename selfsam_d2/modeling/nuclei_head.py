@@ -26,8 +26,8 @@ __all__ = ["NUCLEI_HEAD_REGISTRY", "ContrastHead", "SAMNucleiHead", "build_nucle
 NUCLEI_HEAD_REGISTRY = Registry("NUCLEI_HEAD")
 NUCLEI_HEAD_REGISTRY.__doc__ = """
 Registry for prompt-free nuclei heads, built with (cfg, output shape of the backbone): the maps of
-the backbone by name, or its map (B, C, h, w) where it has one -> (B, 3, H, W), of which channel 0 is
-the foreground logit and channels 1, 2 are the HV map in x and y.
+the backbone by name, or its map (B, C, h, w) where it has one -> (B, 3, H, W), of which channel 0
+is the foreground logit and channels 1, 2 are the HV map in x and y.
 """
 
 NUM_MAPS = 3  # foreground logit, HV map in x and y
