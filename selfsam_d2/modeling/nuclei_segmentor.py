@@ -53,7 +53,7 @@ class NucleiSegmentor(CropModel):
         super().__init__(inference=inference, pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.backbone = backbone
         self.nuclei_head = nuclei_head
-        self.loss_weights = loss_weights
+        self.loss_weights = dict(loss_weights)
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class SelfSAM(CropModel):
         self.nuclei_head = nuclei_head
         self.contrast_head = contrast_head
         self.label_maker = label_maker
-        self.loss_weights = loss_weights
+        self.loss_weights = dict(loss_weights)
         self.keep_empty_prompts = keep_empty_prompts
         self.input_side = input_side
         self.seed = seed
