@@ -1,5 +1,6 @@
 """Each LazyConfig builds the model of the YAML of its name: keys, shapes, settings, outputs."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,23 +35,19 @@ def settings(value, path="model"):
         yield path, value
     elif isinstance(value, torch.Tensor):
         yield path, (tuple(value.shape), value.dtype)
-    elif isinstance(value, torch.nn.Module) or not (callable(value) or is_container(value)):
+    elif isinstance(value, type) or inspect.isroutine(value):
+        yield path, value.__qualname__
+    elif isinstance(value, (Mapping, Sequence)):
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in pairs:
+            yield from settings(each, f"{path}.{key}")
+    else:
         yield path, type(value).__qualname__
         parts = {key: each for key, each in vars(value).items() if key not in TORCH}
         if isinstance(value, torch.nn.Module):
             parts |= dict(value.named_children())
         for key, each in parts.items():
             yield from settings(each, f"{path}.{key}")
-    elif is_container(value):
-        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, each in pairs:
-            yield from settings(each, f"{path}.{key}")
-    else:
-        yield path, getattr(value, "__qualname__", type(value).__qualname__)
-
-
-def is_container(value):
-    return isinstance(value, (Mapping, Sequence))
 
 
 def test_the_main_configs_have_twins():

@@ -4,7 +4,7 @@ Detectron2's Mask R-CNN of ``common/models/mask_rcnn_fpn.py`` with another backb
 anchors and limits for thousands of nuclei.
 """
 
-from detectron2.config import LazyCall as L  # noqa: N817
+from detectron2.config import LazyCall as L
 from detectron2.model_zoo import get_config
 
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone

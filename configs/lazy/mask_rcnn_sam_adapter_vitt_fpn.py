@@ -1,6 +1,6 @@
 """The model of ``configs/mask_rcnn_sam_adapter_vitt_fpn.yaml`` as a LazyConfig."""
 
-from detectron2.config import LazyCall as L  # noqa: N817
+from detectron2.config import LazyCall as L
 
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
 

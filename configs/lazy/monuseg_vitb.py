@@ -3,7 +3,7 @@
 ``instantiate(LazyConfig.load("configs/lazy/monuseg_vitb.py").model)`` builds it.
 """
 
-from detectron2.config import LazyCall as L  # noqa: N817
+from detectron2.config import LazyCall as L
 
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
 from selfsam_d2.modeling.inference import NucleiInference
