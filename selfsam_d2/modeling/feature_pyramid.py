@@ -6,6 +6,7 @@ Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from detectron2.layers import ShapeSpec
@@ -101,22 +102,24 @@ def build_vitdet_backbone(cfg: Any, input_shape: ShapeSpec) -> PaddedFeaturePyra
             f"MODEL.VITDET.EMBED_DIM {sizes.EMBED_DIM}",
             f"expected a multiple of MODEL.VITDET.NUM_HEADS {sizes.NUM_HEADS}",
         )
-    net = ViT(
-        img_size=side,
-        pretrain_img_size=side,
-        pretrain_use_cls_token=False,
-        in_chans=input_shape.channels,
-        embed_dim=sizes.EMBED_DIM,
-        depth=sizes.DEPTH,
-        num_heads=sizes.NUM_HEADS,
-        drop_path_rate=sizes.DROP_PATH,
-        use_rel_pos=True,
-        window_size=sizes.WINDOW,
-        window_block_indexes=[
-            index for index in range(sizes.DEPTH) if index not in sizes.GLOBAL_BLOCKS
-        ],
-        out_feature=VITDET_FEATURE,
-    )
+    windowed = [index for index in range(sizes.DEPTH) if index not in sizes.GLOBAL_BLOCKS]
+    with warnings.catch_warnings():
+        # It imports from a place that timm has given up.
+        warnings.simplefilter("ignore", FutureWarning)
+        net = ViT(
+            img_size=side,
+            pretrain_img_size=side,
+            pretrain_use_cls_token=False,
+            in_chans=input_shape.channels,
+            embed_dim=sizes.EMBED_DIM,
+            depth=sizes.DEPTH,
+            num_heads=sizes.NUM_HEADS,
+            drop_path_rate=sizes.DROP_PATH,
+            use_rel_pos=True,
+            window_size=sizes.WINDOW,
+            window_block_indexes=windowed,
+            out_feature=VITDET_FEATURE,
+        )
     return PaddedFeaturePyramid(
         net=net,
         in_feature=VITDET_FEATURE,
