@@ -20,6 +20,7 @@ from selfsam_d2.modeling.nuclei_head import NUCLEI_HEAD_REGISTRY, NUM_MAPS
 __all__ = ["ConvNucleiHead"]
 
 STRIDE = 4
+PREDICTOR_STD = 0.01
 GN_GROUPS = 32  # of Detectron2's "GN"
 
 
@@ -48,6 +49,8 @@ class ConvNucleiHead(nn.Module):
             common_stride=STRIDE,
             norm=norm,
         )
+        # Probabilities begin at 0.5 and HV maps at 0; Detectron2's start is of the order of 10.
+        nn.init.normal_(self.pyramid.predictor.weight, std=PREDICTOR_STD)
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
