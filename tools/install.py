@@ -1,7 +1,9 @@
 """Make .venv and install this package, its dependencies and Detectron2 into it.
 
 Runs with the standard library alone, before anything is installed. A second run costs nothing as
-long as the files that say what to install have not changed.
+long as the files that say what to install have not changed. The variable ``SELFSAM_VENV`` names
+another folder than .venv, and ``SELFSAM_DETECTRON2`` the one source of Detectron2 that is to be
+used, ``git`` or ``pypi``.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-ENVIRONMENT = REPOSITORY / ".venv"
+ENVIRONMENT = Path(os.environ.get("SELFSAM_VENV") or REPOSITORY / ".venv").absolute()
+DETECTRON2_SOURCE = os.environ.get("SELFSAM_DETECTRON2", "")
 LOG = ENVIRONMENT / "install.log"
 MARKER = ENVIRONMENT / "installed"
 CONSTRAINTS = REPOSITORY / "constraints.txt"
@@ -56,7 +59,8 @@ def environment_python() -> Path:
 
 def state_of_declarations() -> str:
     """Hash over what decides what gets installed, and over the place (the install is editable)."""
-    digest = hashlib.sha256(f"{REPOSITORY} {sys.version_info[:2]}".encode())
+    place = f"{REPOSITORY} {sys.version_info[:2]} {DETECTRON2_SOURCE}"
+    digest = hashlib.sha256(place.encode())
     for path in DECLARATIONS:
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -122,7 +126,7 @@ def make_environment() -> None:
         raise InstallError(
             f"this Python has no {missing[0]}; on Debian or Ubuntu: apt-get install python3-venv"
         )
-    say("making .venv")
+    say(f"making {ENVIRONMENT.name}")
     done = subprocess.run(
         [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)],
         capture_output=True,
@@ -131,7 +135,9 @@ def make_environment() -> None:
     )
     if done.returncode:
         lines = (done.stderr + done.stdout).split("\n")
-        raise InstallError(f".venv cannot be made: {next(filter(str.strip, lines), 'no message')}")
+        raise InstallError(
+            f"{ENVIRONMENT} cannot be made: {next(filter(str.strip, lines), 'no message')}"
+        )
 
 
 def install_package() -> None:
@@ -207,17 +213,21 @@ def install_detectron2() -> None:
     """Have a working Detectron2: an installed one, else the first source that brings one.
 
     Raises:
-        InstallError: no source does.
+        InstallError: no source does, or the one that is asked for is unknown.
     """
     if has_detectron2():
         say("Detectron2: the installed one works and is kept")
         return
-    sources = (
-        (f"official repository at {GIT_COMMIT[:8]}", detectron2_from_git),
-        ("republication on PyPI", detectron2_from_pypi),
-    )
+    sources = {
+        "git": (f"official repository at {GIT_COMMIT[:8]}", detectron2_from_git),
+        "pypi": ("republication on PyPI", detectron2_from_pypi),
+    }
+    if DETECTRON2_SOURCE and DETECTRON2_SOURCE not in sources:
+        raise InstallError(f"SELFSAM_DETECTRON2 {DETECTRON2_SOURCE}: expected git or pypi")
     failures = []
-    for name, attempt in sources:
+    for key, (name, attempt) in sources.items():
+        if DETECTRON2_SOURCE not in ("", key):
+            continue
         say(f"Detectron2: trying the {name}")
         problem = attempt()
         if not problem:

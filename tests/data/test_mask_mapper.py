@@ -119,7 +119,7 @@ def test_a_crop_depends_on_seed_and_position_only(record):
 
 
 def test_an_unknown_target_is_named():
-    with pytest.raises(ValueError, match="`target` to be one of .* but got 'boxes'"):
+    with pytest.raises(ValueError, match=r"`target` to be one of .* but got 'boxes'"):
         build("boxes")
 
 

@@ -121,9 +121,7 @@ def test_what_is_trained_is_adapters_pyramid_and_heads(mask_config):
 
 
 def test_a_resumed_run_repeats_what_it_would_have_done(mask_config):
-    whole = mask_config(
-        "nuclei_head_vitdet", "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2
-    )
+    whole = mask_config("nuclei_head_vitdet", "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2)
     whole.DATASETS.TEST = ()
     _, expected = run(whole)
     folder = Path(whole.OUTPUT_DIR)
@@ -154,7 +152,7 @@ def test_points_alone_are_not_enough_for_masks(mask_config, dataset, tmp_path):
     cfg.DATASETS.TRAIN = (name,)
     with pytest.raises(
         InputError,
-        match=r"\.png: has an annotation without a mask, but GeneralizedRCNN .*export_pseudo_labels",
+        match=r"\.png: has an annotation without a mask, but General.*export_pseudo_labels",
     ):
         check_training(cfg)
 

@@ -117,3 +117,18 @@ def test_the_error_that_is_reported_is_the_last_one_with_content(install: Module
         "ERROR: the first\nsome output\nERROR: the cause\nERROR: for help visit a page\nend\n"
     )
     assert install.last_error() == "ERROR: the cause"
+
+
+def test_one_source_may_be_asked_for(
+    install: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install, "has_detectron2", lambda: False)
+    monkeypatch.setattr(install, "detectron2_from_git", lambda: "not reachable")
+    monkeypatch.setattr(install, "detectron2_from_pypi", lambda: pytest.fail("tried PyPI"))
+    monkeypatch.setattr(install, "DETECTRON2_SOURCE", "git")
+    with pytest.raises(install.InstallError, match="not reachable"):
+        install.install_detectron2()
+    assert "PyPI" not in capsys.readouterr().out
+    monkeypatch.setattr(install, "DETECTRON2_SOURCE", "conda")
+    with pytest.raises(install.InstallError, match="SELFSAM_DETECTRON2 conda: expected git or"):
+        install.install_detectron2()
