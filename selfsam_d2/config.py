@@ -16,14 +16,15 @@ def add_selfsam_config(cfg: CN) -> None:
     Args:
         cfg: a config as ``detectron2.config.get_cfg()`` returns it.
     """
-    _add_model_keys(cfg)
+    _add_encoder_keys(cfg)
+    _add_head_keys(cfg)
     _add_label_keys(cfg)
     _add_input_keys(cfg)
     _add_output_keys(cfg)
     _add_solver_keys(cfg)
 
 
-def _add_model_keys(cfg: CN) -> None:
+def _add_encoder_keys(cfg: CN) -> None:
     # SAM's parts. ENCODER: vit_t (MobileSAM's TinyViT-5M) | vit_b | vit_l | vit_h. INPUT_SIDE: S,
     # side in px of the square that a crop is resized to for the encoder, a multiple of 64; also
     # for other backbones and heads of Detectron2, which see all images at the scale S / CROP.
@@ -44,6 +45,17 @@ def _add_model_keys(cfg: CN) -> None:
     # Not in the paper: each block's adapter also reads the block's own input (Linear dim -> r).
     cfg.MODEL.ADAPTER.READ_FEATURES = False
 
+    # Size of build_vitdet_backbone, Detectron2's ViT without SAM.
+    cfg.MODEL.VITDET = CN()
+    cfg.MODEL.VITDET.EMBED_DIM = 192
+    cfg.MODEL.VITDET.DEPTH = 8
+    cfg.MODEL.VITDET.NUM_HEADS = 3
+    cfg.MODEL.VITDET.WINDOW = 14  # tokens, side of the attention windows
+    cfg.MODEL.VITDET.GLOBAL_BLOCKS = (3, 7)  # the blocks that attend globally
+    cfg.MODEL.VITDET.DROP_PATH = 0.0
+
+
+def _add_head_keys(cfg: CN) -> None:
     # Phi_nuclei, the prompt-free decoder, and g_omega with z+ (contrast).
     cfg.MODEL.NUCLEI_HEAD = CN()
     cfg.MODEL.NUCLEI_HEAD.NAME = "SAMNucleiHead"  # | ConvNucleiHead
@@ -57,15 +69,6 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.CONTRAST.TEMPERATURE = 0.1  # tau
     cfg.MODEL.CONTRAST.NUM_NEGATIVES = 100  # hard background pixels per image, at most
     cfg.MODEL.CONTRAST.FOREGROUND_THRESHOLD = 0.7  # B above it on background is "hard"
-
-    # Size of build_vitdet_backbone, Detectron2's ViT without SAM.
-    cfg.MODEL.VITDET = CN()
-    cfg.MODEL.VITDET.EMBED_DIM = 192
-    cfg.MODEL.VITDET.DEPTH = 8
-    cfg.MODEL.VITDET.NUM_HEADS = 3
-    cfg.MODEL.VITDET.WINDOW = 14  # tokens, side of the attention windows
-    cfg.MODEL.VITDET.GLOBAL_BLOCKS = (3, 7)  # the blocks that attend globally
-    cfg.MODEL.VITDET.DROP_PATH = 0.0
 
     # Weights of the four losses; a weight of 0 switches the term off.
     cfg.MODEL.LOSS = CN()

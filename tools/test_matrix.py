@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     text: str
 
 
-def test_distribution(key: str, folder: Path, tests: list[str]) -> Outcome:
+def try_distribution(key: str, folder: Path, tests: list[str]) -> Outcome:
     """Install a distribution and run the tests with it.
 
     Args:
@@ -55,10 +55,9 @@ def test_distribution(key: str, folder: Path, tests: list[str]) -> Outcome:
     fetch = [python, str(REPOSITORY / "tools" / "fetch_weights.py"), "mobile_sam"]
     if _run(fetch).returncode:
         return Outcome(NOT_HAD, f"not tested ({versions}): the weights cannot be had")
-    passed = _run([python, "-m", "pytest", "-q", *tests]).returncode == 0
-    return Outcome(
-        *((PASSED, f"passed ({versions})") if passed else (FAILED, f"FAILED ({versions})"))
-    )
+    if _run([python, "-m", "pytest", "-q", *tests]).returncode:
+        return Outcome(FAILED, f"FAILED ({versions})")
+    return Outcome(PASSED, f"passed ({versions})")
 
 
 def _run(
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("tests", nargs="*", default=[], help="arguments of pytest (default: all)")
     arguments = parser.parse_intermixed_args()
     keys = [arguments.only] if arguments.only else list(DISTRIBUTIONS)
-    outcomes = {key: test_distribution(key, arguments.folder, arguments.tests) for key in keys}
+    outcomes = {key: try_distribution(key, arguments.folder, arguments.tests) for key in keys}
     for key, outcome in outcomes.items():
         sys.stdout.write(f"{DISTRIBUTIONS[key]}: {outcome.text}\n")
     statuses = {outcome.status for outcome in outcomes.values()}
