@@ -40,6 +40,9 @@ def test_maps_have_the_channels_and_strides_that_are_announced(config):
 @pytest.mark.parametrize(("config", "unit"), [(MASK_RCNN, 64), (VITDET, 32)])
 def test_images_of_any_size_are_padded_to_what_the_backbone_takes(config, unit):
     backbone = build_backbone(load_config(config, []))
+    # Either is read, depending on the caller.
+    assert backbone.size_divisibility == unit
+    assert backbone.padding_constraints == {"size_divisibility": unit, "square_size": 0}
     images = ImageList.from_tensors(
         [torch.rand(3, 40, 70), torch.rand(3, 65, 33)],
         backbone.size_divisibility,
