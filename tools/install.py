@@ -157,12 +157,8 @@ def has_detectron2() -> bool:
     return run_logged([str(environment_python()), "-c", code], IMPORT_TIMEOUT_S)
 
 
-def detectron2_from_git() -> str:
-    """Build Detectron2 from its official repository at a fixed commit.
-
-    Returns:
-        What went wrong, empty if nothing did.
-    """
+def git_problem() -> str:
+    """Why the official repository cannot be reached, empty if it can."""
     if shutil.which("git") is None:
         return "git is not installed"
     reachable = run_logged(
@@ -170,8 +166,17 @@ def detectron2_from_git() -> str:
         GIT_REPLY_TIMEOUT_S,
         GIT_TERMINAL_PROMPT="0",
     )
-    if not reachable:
-        return f"not reachable ({last_error()})"
+    return "" if reachable else f"not reachable ({last_error()})"
+
+
+def detectron2_from_git() -> str:
+    """Build Detectron2 from its official repository at a fixed commit.
+
+    Returns:
+        What went wrong, empty if nothing did.
+    """
+    if problem := git_problem():
+        return problem
     say("  building it (a few minutes)")
     # Without its dependencies: it asks for numpy < 2, which what is used of it does not need.
     built = pip_install("--no-deps", "--no-build-isolation", f"git+{GIT_URL}@{GIT_COMMIT}")
@@ -209,11 +214,23 @@ def detectron2_from_pypi() -> str:
     return "" if has_detectron2() else f"it does not work ({last_error()})"
 
 
+def check_source() -> None:
+    """See that the one source that is asked for can be had, before 6 GB are installed for it.
+
+    Raises:
+        InstallError: it is unknown or cannot be reached.
+    """
+    if DETECTRON2_SOURCE not in ("", "git", "pypi"):
+        raise InstallError(f"SELFSAM_DETECTRON2 {DETECTRON2_SOURCE}: expected git or pypi")
+    if DETECTRON2_SOURCE == "git" and (problem := git_problem()):
+        raise InstallError(f"official repository of Detectron2: {problem}; see {LOG}")
+
+
 def install_detectron2() -> None:
     """Have a working Detectron2: an installed one, else the first source that brings one.
 
     Raises:
-        InstallError: no source does, or the one that is asked for is unknown.
+        InstallError: no source does.
     """
     if has_detectron2():
         say("Detectron2: the installed one works and is kept")
@@ -222,8 +239,6 @@ def install_detectron2() -> None:
         "git": (f"official repository at {GIT_COMMIT[:8]}", detectron2_from_git),
         "pypi": ("republication on PyPI", detectron2_from_pypi),
     }
-    if DETECTRON2_SOURCE and DETECTRON2_SOURCE not in sources:
-        raise InstallError(f"SELFSAM_DETECTRON2 {DETECTRON2_SOURCE}: expected git or pypi")
     failures = []
     for key, (name, attempt) in sources.items():
         if DETECTRON2_SOURCE not in ("", key):
@@ -249,6 +264,7 @@ def install() -> None:
         return
     start = time.monotonic()
     make_environment()
+    check_source()
     install_package()
     install_detectron2()
     MARKER.write_text(state)

@@ -129,6 +129,18 @@ def test_one_source_may_be_asked_for(
     with pytest.raises(install.InstallError, match="not reachable"):
         install.install_detectron2()
     assert "PyPI" not in capsys.readouterr().out
+
+
+def test_a_source_that_cannot_be_had_is_named_before_anything_is_installed(
+    install: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = stub_steps(install, monkeypatch)
+    monkeypatch.setattr(install, "git_problem", lambda: "not reachable")
+    install.check_source()
+    monkeypatch.setattr(install, "DETECTRON2_SOURCE", "git")
+    with pytest.raises(install.InstallError, match="official repository .*: not reachable"):
+        install.install()
+    assert done == ["make_environment"]
     monkeypatch.setattr(install, "DETECTRON2_SOURCE", "conda")
     with pytest.raises(install.InstallError, match="SELFSAM_DETECTRON2 conda: expected git or"):
-        install.install_detectron2()
+        install.check_source()
