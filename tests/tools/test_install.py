@@ -138,7 +138,7 @@ def test_a_source_that_cannot_be_had_is_named_before_anything_is_installed(
     monkeypatch.setattr(install, "git_problem", lambda: "not reachable")
     install.check_source()
     monkeypatch.setattr(install, "DETECTRON2_SOURCE", "git")
-    with pytest.raises(install.InstallError, match="official repository .*: not reachable"):
+    with pytest.raises(install.InstallError, match=r"official repository .*: not reachable"):
         install.install()
     assert done == ["make_environment"]
     monkeypatch.setattr(install, "DETECTRON2_SOURCE", "conda")
