@@ -180,3 +180,17 @@ def test_selfsam_alone_has_its_trainer(mask_config):
     assert trainer_class(mask_config("demo")) is SelfSAMTrainer
     with pytest.raises(InputError, match=r"'GeneralizedRCNN': makes no labels from points"):
         SelfSAMTrainer(mask_config(MASK_RCNN))
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"), [(MASK_RCNN, 2), ("nuclei_head_vitdet", 1), ("demo", 1)]
+)
+def test_images_are_enlarged_in_evaluation_as_in_training(mask_config, name, scale):
+    cfg = mask_config(name)
+    (sample,) = next(iter(trainer_class(cfg).build_test_loader(cfg, cfg.DATASETS.TEST[0])))
+    assert sample["image"].shape == (3, scale * 128, scale * 128)
+    assert (sample["height"], sample["width"]) == (128, 128)
+    if scale > 1:
+        trainer = MaskTrainer(cfg)
+        (crop,) = next(iter(trainer.data_loader))
+        assert crop["image"].shape == (3, scale * 64, scale * 64)
