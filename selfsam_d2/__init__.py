@@ -13,9 +13,20 @@ with warnings.catch_warnings():
 
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_builtin_datasets, register_nuclei_instances
+from selfsam_d2.modeling.conv_nuclei_head import ConvNucleiHead
+from selfsam_d2.modeling.feature_pyramid import PaddedFeaturePyramid
+from selfsam_d2.modeling.nuclei_segmentor import NucleiSegmentor
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.weights import load_weights
 
-__all__ = ["SelfSAM", "add_selfsam_config", "load_weights", "register_nuclei_instances"]
+__all__ = [
+    "ConvNucleiHead",
+    "NucleiSegmentor",
+    "PaddedFeaturePyramid",
+    "SelfSAM",
+    "add_selfsam_config",
+    "load_weights",
+    "register_nuclei_instances",
+]
 
 register_builtin_datasets()

@@ -16,16 +16,18 @@ def add_selfsam_config(cfg: CN) -> None:
     Args:
         cfg: a config as ``detectron2.config.get_cfg()`` returns it.
     """
-    _add_model_keys(cfg)
+    _add_encoder_keys(cfg)
+    _add_head_keys(cfg)
     _add_label_keys(cfg)
     _add_input_keys(cfg)
     _add_output_keys(cfg)
     _add_solver_keys(cfg)
 
 
-def _add_model_keys(cfg: CN) -> None:
+def _add_encoder_keys(cfg: CN) -> None:
     # SAM's parts. ENCODER: vit_t (MobileSAM's TinyViT-5M) | vit_b | vit_l | vit_h. INPUT_SIDE: S,
-    # side in px of the square that a crop is resized to for the encoder, a multiple of 64.
+    # side in px of the square that a crop is resized to for the encoder, a multiple of 64; also
+    # for other backbones and heads of Detectron2, which see all images at the scale S / CROP.
     cfg.MODEL.SAM = CN()
     cfg.MODEL.SAM.ENCODER = "vit_t"
     cfg.MODEL.SAM.INPUT_SIDE = 1024
@@ -43,9 +45,25 @@ def _add_model_keys(cfg: CN) -> None:
     # Not in the paper: each block's adapter also reads the block's own input (Linear dim -> r).
     cfg.MODEL.ADAPTER.READ_FEATURES = False
 
+    # Size of build_vitdet_backbone, Detectron2's ViT without SAM.
+    cfg.MODEL.VITDET = CN()
+    cfg.MODEL.VITDET.EMBED_DIM = 192
+    cfg.MODEL.VITDET.DEPTH = 8
+    cfg.MODEL.VITDET.NUM_HEADS = 3
+    cfg.MODEL.VITDET.WINDOW = 14  # tokens, side of the attention windows
+    cfg.MODEL.VITDET.GLOBAL_BLOCKS = (3, 7)  # the blocks that attend globally
+    cfg.MODEL.VITDET.DROP_PATH = 0.0
+
+
+def _add_head_keys(cfg: CN) -> None:
     # Phi_nuclei, the prompt-free decoder, and g_omega with z+ (contrast).
     cfg.MODEL.NUCLEI_HEAD = CN()
-    cfg.MODEL.NUCLEI_HEAD.NAME = "SAMNucleiHead"
+    cfg.MODEL.NUCLEI_HEAD.NAME = "SAMNucleiHead"  # | ConvNucleiHead
+    # ConvNucleiHead only: maps of the backbone that it reads (empty: all), channels between its
+    # convolutions (a multiple of 32 for GN) and what normalises them.
+    cfg.MODEL.NUCLEI_HEAD.IN_FEATURES = ()
+    cfg.MODEL.NUCLEI_HEAD.CONV_DIM = 128
+    cfg.MODEL.NUCLEI_HEAD.NORM = "GN"
     cfg.MODEL.CONTRAST = CN()
     cfg.MODEL.CONTRAST.DIM = 128  # d
     cfg.MODEL.CONTRAST.TEMPERATURE = 0.1  # tau
@@ -165,6 +183,9 @@ def _add_output_keys(cfg: CN) -> None:
     cfg.POSTPROCESS.SMOOTHING_KERNEL = 3
 
     cfg.TEST.COCO_AP = True  # run COCOEvaluator beside NucleiEvaluator
+    # Heads of Detectron2 that predict masks one by one: those of a lower score are left out of the
+    # instance map that AJI and the like are computed from. AP counts them all.
+    cfg.TEST.INSTANCE_MAP_SCORE = 0.5
 
 
 def _add_solver_keys(cfg: CN) -> None:

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
-from selfsam_d2.engine.checks import check_config, load_records
+from selfsam_d2.engine.checks import check_config, require_selfsam
+from selfsam_d2.engine.data_checks import load_records
 from selfsam_d2.engine.prompted import segment_with_points
 from selfsam_d2.engine.setup import add_register_option, load_config, register_given
 from selfsam_d2.engine.trainer import SelfSAMTrainer
@@ -52,6 +53,7 @@ def main() -> None:
     cfg = load_config(arguments.config_file, arguments.overrides)
     register_given(arguments.register, cfg)
     check_config(cfg)
+    require_selfsam(cfg)
     if len(cfg.DATASETS.TEST) != 1:
         raise InputError(f"DATASETS.TEST {cfg.DATASETS.TEST}", "name exactly one dataset")
     (name,) = cfg.DATASETS.TEST

@@ -1,7 +1,9 @@
 """Make .venv and install this package, its dependencies and Detectron2 into it.
 
 Runs with the standard library alone, before anything is installed. A second run costs nothing as
-long as the files that say what to install have not changed.
+long as the files that say what to install have not changed. The variable ``SELFSAM_VENV`` names
+another folder than .venv, and ``SELFSAM_DETECTRON2`` the one source of Detectron2 that is to be
+used, ``git`` or ``pypi``.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-ENVIRONMENT = REPOSITORY / ".venv"
+ENVIRONMENT = Path(os.environ.get("SELFSAM_VENV") or REPOSITORY / ".venv").absolute()
+DETECTRON2_SOURCE = os.environ.get("SELFSAM_DETECTRON2", "")
 LOG = ENVIRONMENT / "install.log"
 MARKER = ENVIRONMENT / "installed"
 CONSTRAINTS = REPOSITORY / "constraints.txt"
@@ -56,7 +59,8 @@ def environment_python() -> Path:
 
 def state_of_declarations() -> str:
     """Hash over what decides what gets installed, and over the place (the install is editable)."""
-    digest = hashlib.sha256(f"{REPOSITORY} {sys.version_info[:2]}".encode())
+    place = f"{REPOSITORY} {sys.version_info[:2]} {DETECTRON2_SOURCE}"
+    digest = hashlib.sha256(place.encode())
     for path in DECLARATIONS:
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -122,7 +126,7 @@ def make_environment() -> None:
         raise InstallError(
             f"this Python has no {missing[0]}; on Debian or Ubuntu: apt-get install python3-venv"
         )
-    say("making .venv")
+    say(f"making {ENVIRONMENT.name}")
     done = subprocess.run(
         [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)],
         capture_output=True,
@@ -131,7 +135,9 @@ def make_environment() -> None:
     )
     if done.returncode:
         lines = (done.stderr + done.stdout).split("\n")
-        raise InstallError(f".venv cannot be made: {next(filter(str.strip, lines), 'no message')}")
+        raise InstallError(
+            f"{ENVIRONMENT} cannot be made: {next(filter(str.strip, lines), 'no message')}"
+        )
 
 
 def install_package() -> None:
@@ -151,12 +157,8 @@ def has_detectron2() -> bool:
     return run_logged([str(environment_python()), "-c", code], IMPORT_TIMEOUT_S)
 
 
-def detectron2_from_git() -> str:
-    """Build Detectron2 from its official repository at a fixed commit.
-
-    Returns:
-        What went wrong, empty if nothing did.
-    """
+def git_problem() -> str:
+    """Why the official repository cannot be reached, empty if it can."""
     if shutil.which("git") is None:
         return "git is not installed"
     reachable = run_logged(
@@ -164,8 +166,17 @@ def detectron2_from_git() -> str:
         GIT_REPLY_TIMEOUT_S,
         GIT_TERMINAL_PROMPT="0",
     )
-    if not reachable:
-        return f"not reachable ({last_error()})"
+    return "" if reachable else f"not reachable ({last_error()})"
+
+
+def detectron2_from_git() -> str:
+    """Build Detectron2 from its official repository at a fixed commit.
+
+    Returns:
+        What went wrong, empty if nothing did.
+    """
+    if problem := git_problem():
+        return problem
     say("  building it (a few minutes)")
     # Without its dependencies: it asks for numpy < 2, which what is used of it does not need.
     built = pip_install("--no-deps", "--no-build-isolation", f"git+{GIT_URL}@{GIT_COMMIT}")
@@ -203,6 +214,18 @@ def detectron2_from_pypi() -> str:
     return "" if has_detectron2() else f"it does not work ({last_error()})"
 
 
+def check_source() -> None:
+    """See that the one source that is asked for can be had, before 6 GB are installed for it.
+
+    Raises:
+        InstallError: it is unknown or cannot be reached.
+    """
+    if DETECTRON2_SOURCE not in ("", "git", "pypi"):
+        raise InstallError(f"SELFSAM_DETECTRON2 {DETECTRON2_SOURCE}: expected git or pypi")
+    if DETECTRON2_SOURCE == "git" and (problem := git_problem()):
+        raise InstallError(f"official repository of Detectron2: {problem}; see {LOG}")
+
+
 def install_detectron2() -> None:
     """Have a working Detectron2: an installed one, else the first source that brings one.
 
@@ -212,12 +235,14 @@ def install_detectron2() -> None:
     if has_detectron2():
         say("Detectron2: the installed one works and is kept")
         return
-    sources = (
-        (f"official repository at {GIT_COMMIT[:8]}", detectron2_from_git),
-        ("republication on PyPI", detectron2_from_pypi),
-    )
+    sources = {
+        "git": (f"official repository at {GIT_COMMIT[:8]}", detectron2_from_git),
+        "pypi": ("republication on PyPI", detectron2_from_pypi),
+    }
     failures = []
-    for name, attempt in sources:
+    for key, (name, attempt) in sources.items():
+        if DETECTRON2_SOURCE not in ("", key):
+            continue
         say(f"Detectron2: trying the {name}")
         problem = attempt()
         if not problem:
@@ -239,6 +264,7 @@ def install() -> None:
         return
     start = time.monotonic()
     make_environment()
+    check_source()
     install_package()
     install_detectron2()
     MARKER.write_text(state)

@@ -19,11 +19,12 @@ from typing import Any
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
-from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.checks import check_config, require_selfsam
+from selfsam_d2.engine.crop_trainer import build_schedule
 from selfsam_d2.engine.crop_views import saved_epoch, view_training_crops
 from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.setup import add_register_option, load_config, register_given
-from selfsam_d2.engine.trainer import SelfSAMTrainer, build_schedule, training_steps
+from selfsam_d2.engine.trainer import SelfSAMTrainer, training_steps
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.visualization.label_figure import draw_label_figure
 
@@ -67,6 +68,7 @@ def main() -> None:
     cfg = load_config(arguments.config_file, arguments.overrides)
     register_given(arguments.register, cfg)
     check_config(cfg)
+    require_selfsam(cfg)
     schedule = build_schedule(cfg)
     model, epoch = load_model(cfg, arguments.weights or cfg.MODEL.WEIGHTS)
     enter_epoch(model, cfg, epoch or 0, training_steps(cfg, schedule)[1])

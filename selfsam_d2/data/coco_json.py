@@ -27,6 +27,7 @@ from selfsam_d2.data.coco_checks import (
 )
 from selfsam_d2.data.segmentations import centre_of_segmentation
 from selfsam_d2.errors import InputError
+from selfsam_d2.structures.annotation_masks import annotation_to_rle
 from selfsam_d2.structures.centre import nucleus_centres
 from selfsam_d2.structures.rle_masks import RLEMasks
 
@@ -97,8 +98,9 @@ def load_coco_json(
 
     Returns:
         One dict per image: ``file_name``, ``height``, ``width``, ``image_id`` and ``annotations``:
-        ``id``, ``category_id`` 0, ``point`` [x, y] and, where the file has them, ``segmentation``
-        (polygons or compressed RLE), ``iscrowd``, ``bbox`` with ``bbox_mode`` XYWH_ABS.
+        ``id``, ``category_id`` 0, ``point`` [x, y] and, where the file has masks, ``segmentation``
+        (polygons or compressed RLE), ``iscrowd``, ``bbox`` with ``bbox_mode`` XYWH_ABS (that of
+        the file, else the tight box of the mask), as Detectron2's own mapper needs them.
 
     Raises:
         InputError: a file is missing or not of this form, ids repeat, a point is outside its
@@ -144,8 +146,11 @@ def _annotation_record(
     if segmentation:
         record["segmentation"] = segmentation
         record["iscrowd"] = int(is_crowd)
-    if annotation.get("bbox"):
-        record["bbox"] = [float(value) for value in annotation["bbox"]]
+    bbox = annotation.get("bbox")
+    if segmentation and not bbox:
+        bbox = mask_util.toBbox(annotation_to_rle(segmentation, height, width))
+    if bbox is not None and len(bbox):
+        record["bbox"] = [float(value) for value in bbox]
         record["bbox_mode"] = BoxMode.XYWH_ABS
     return record
 

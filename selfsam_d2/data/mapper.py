@@ -261,11 +261,25 @@ def _bytes_of(image: np.ndarray) -> int:
 
 
 class ImageDatasetMapper:
-    """Dataset dict -> the whole image, for evaluation."""
+    """Dataset dict -> the whole image, for evaluation.
+
+    Args:
+        scale: factor by which images are enlarged, for models that resize nothing themselves.
+    """
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
-        """``image`` (3, H, W) uint8 RGB and the fields of the record, without annotations."""
+        """``image`` (3, H, W) uint8 RGB and the fields of the record, without annotations.
+
+        ``height`` and ``width`` stay those of the file.
+        """
         image = read_image(record["file_name"])
+        if self.scale != 1:
+            height, width = (round(self.scale * side) for side in image.shape[:2])
+            matrix = np.array([[self.scale, 0, 0], [0, self.scale, 0]])
+            image = AffineCropTransform(matrix, (height, width)).apply_image(image)
         return {
             **{key: value for key, value in record.items() if key != "annotations"},
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),

@@ -56,6 +56,12 @@ class AffineCropTransform(Transform):
         beyond = (x < 0) | (y < 0) | (x >= image_size[1]) | (y >= image_size[0])
         return beyond.reshape(height, width)
 
+    def resized(self, side: int) -> AffineCropTransform:
+        """The same crop, resampled to (side, side) px at once."""
+        scale = np.array([[side / self.size[1]], [side / self.size[0]]])
+        # Row i of the matrix makes coordinate i: x' comes first.
+        return AffineCropTransform(self.matrix * scale, (side, side))
+
     def apply_cut(self, values: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
         """A cut (h, w) of a map of the image, at xy px of the image -> size; 0 beyond it."""
         offset = self.matrix[:, :2] @ np.asarray(corner, dtype=np.float64)

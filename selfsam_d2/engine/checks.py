@@ -1,19 +1,20 @@
-"""What can be wrong with a config and its datasets, said before anything is loaded or trained."""
+"""What can be wrong with the values of a config, said before anything is loaded or trained."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
-from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
-from selfsam_d2.data.images import check_images
+from selfsam_d2.engine.architectures import learns_from_points, predicts_by_windows
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.nuclei_evaluator import check_masks
-from selfsam_d2.modeling.backbone import SIZE_DIVISIBILITY
+from selfsam_d2.modeling.backbone import SIZE_DIVISIBILITY, SAMAdapterBackbone
+from selfsam_d2.modeling.feature_pyramid import (
+    build_sam_adapter_fpn_backbone,
+    build_vitdet_backbone,
+)
 from selfsam_d2.modeling.inference import scale_step
 from selfsam_d2.modeling.nuclei_head import NUCLEI_HEAD_REGISTRY
 from selfsam_d2.modeling.postprocess import PostProcessSettings
@@ -26,13 +27,13 @@ from selfsam_d2.pseudo_labels.build import label_maker_names
 from selfsam_d2.pseudo_labels.prompt_label import ENTROPY_REDUCTIONS
 from selfsam_d2.structures.centre import CENTRE_RULES
 from selfsam_d2.structures.points import SHIFT_LAWS
-from selfsam_d2.weights.resolve import resolve_weights
 
-__all__ = ["check_config", "check_evaluation", "check_training", "check_weights", "load_records"]
+__all__ = ["check_config", "require_selfsam"]
 
 REFRESH_MODES = ("step", "epoch")
 MASK_TOKENS = range(4)
 CHOICES: dict[str, Sequence[str | int]] = {
+    "MODEL.META_ARCHITECTURE": tuple(name for name, _ in META_ARCH_REGISTRY),
     "SELF_REFINE.REFRESH": REFRESH_MODES,
     "SELF_REFINE.ALPHA_SCHEDULE": ALPHA_SCHEDULES,
     "PROMPT.NEGATIVE_CHOICE": NEGATIVE_CHOICES,
@@ -44,6 +45,7 @@ CHOICES: dict[str, Sequence[str | int]] = {
     "INFERENCE.SYMMETRIES": SYMMETRIES,
     "MODEL.BACKBONE.NAME": tuple(name for name, _ in BACKBONE_REGISTRY),
     "MODEL.NUCLEI_HEAD.NAME": tuple(name for name, _ in NUCLEI_HEAD_REGISTRY),
+    "MODEL.NUCLEI_HEAD.NORM": ("GN", "LN", "BN", ""),
 }
 SMALLEST = 1e-12  # of what must be above zero
 # Key -> smallest and largest value.
@@ -64,10 +66,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "INFERENCE.BATCH_SIZE": (1, float("inf")),
     "MODEL.ADAPTER.HIGH_PASS_SHARE": (0, 1),
     "MODEL.ADAPTER.REDUCTION": (1, float("inf")),
+    "MODEL.NUCLEI_HEAD.CONV_DIM": (1, float("inf")),
+    "MODEL.VITDET.DEPTH": (1, float("inf")),
+    "MODEL.VITDET.WINDOW": (1, float("inf")),
+    "MODEL.VITDET.DROP_PATH": (0, 0.99),
     "MODEL.CONTRAST.DIM": (1, float("inf")),
     "MODEL.CONTRAST.TEMPERATURE": (SMALLEST, float("inf")),
     "MODEL.CONTRAST.NUM_NEGATIVES": (0, float("inf")),
     "DATALOADER.NUM_WORKERS": (0, float("inf")),
+    "TEST.INSTANCE_MAP_SCORE": (0, 1),
     "TEST.EVAL_PERIOD": (0, float("inf")),
     "SOLVER.BASE_LR": (SMALLEST, float("inf")),
     "SOLVER.HEAD_LR_FACTOR": (SMALLEST, float("inf")),
@@ -85,11 +92,6 @@ def check_config(cfg: Any) -> None:
     Raises:
         InputError: a value is not one of the choices or out of its range.
     """
-    if cfg.MODEL.META_ARCHITECTURE != "SelfSAM":
-        raise InputError(
-            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}",
-            "is not trained here; give --config-file with a config over Base-SelfSAM.yaml",
-        )
     for key, choices in CHOICES.items():
         value = _value(cfg, key)
         if value not in choices:
@@ -100,6 +102,12 @@ def check_config(cfg: Any) -> None:
         value = _value(cfg, key)
         if not low <= value <= high:
             raise InputError(f"{key} {value}", f"expected a number from {low} to {high}")
+    if cfg.INPUT.FORMAT != "RGB":
+        raise InputError(
+            f"INPUT.FORMAT {cfg.INPUT.FORMAT!r}",
+            "images are read as RGB; set it to RGB, with MODEL.PIXEL_MEAN and PIXEL_STD in that "
+            "order, or give --config-file with a config over one of configs/Base-*.yaml",
+        )
     _check_sizes(cfg)
     try:
         torch.device(cfg.MODEL.DEVICE)
@@ -113,6 +121,35 @@ def check_config(cfg: Any) -> None:
         except InputError as error:
             problem = str(error).split(": ", 1)[1]
             raise InputError(f"POSTPROCESS.{key} {value}", problem) from error
+    if learns_from_points(cfg):
+        _check_selfsam(cfg)
+    elif cfg.SOLVER.MAX_ITER < 1:
+        raise InputError(
+            f"SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}",
+            f"expected at least 1: {cfg.MODEL.META_ARCHITECTURE} is trained for steps, not epochs",
+        )
+
+
+def require_selfsam(cfg: Any) -> None:
+    """Check that a config is one of SelfSAM, which alone makes labels from points.
+
+    Raises:
+        InputError: it is one of another model.
+    """
+    if not learns_from_points(cfg):
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}",
+            "makes no labels from points; give --config-file with a config over Base-SelfSAM.yaml",
+        )
+
+
+def _check_selfsam(cfg: Any) -> None:
+    name = cfg.MODEL.BACKBONE.NAME
+    if not hasattr(BACKBONE_REGISTRY.get(name), "forward_both"):
+        raise InputError(
+            f"MODEL.BACKBONE.NAME {name!r}",
+            "has no base and adapted encoder, which SelfSAM needs; use SAMAdapterBackbone",
+        )
     if cfg.SELF_REFINE.BASE_CACHE and cfg.SELF_REFINE.REFRESH != "step":
         raise InputError(
             f"SELF_REFINE.REFRESH {cfg.SELF_REFINE.REFRESH!r}",
@@ -128,7 +165,8 @@ def _check_sizes(cfg: Any) -> None:
         raise InputError(
             f"MODEL.SAM.INPUT_SIDE {side}", f"expected a multiple of {SIZE_DIVISIBILITY}"
         )
-    _check_windows(cfg)
+    if predicts_by_windows(cfg):
+        _check_windows(cfg)
     scale = cfg.INPUT.NUCLEI.SCALE
     if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
         raise InputError(
@@ -159,84 +197,24 @@ def _check_windows(cfg: Any) -> None:
                 f"expected a multiple of {step} such as the crop, for the scale of the training "
                 f"(INPUT.NUCLEI.CROP {crop} at MODEL.SAM.INPUT_SIDE {cfg.MODEL.SAM.INPUT_SIDE})",
             )
-        if side not in (0, crop) and cfg.MODEL.SAM.ENCODER in VIT_SIZES:
+        if side not in (0, crop) and (encoder := _global_encoder(cfg)):
             raise InputError(
                 f"INFERENCE.{name} {side}",
-                f"{cfg.MODEL.SAM.ENCODER} attends globally and must see what it was trained on: "
+                f"{encoder} attends globally and must see what it was trained on: "
                 f"INPUT.NUCLEI.CROP = {crop} (and INFERENCE.TILE 0)",
             )
+
+
+def _global_encoder(cfg: Any) -> str | None:
+    """The encoder if it attends globally."""
+    backbone, encoder = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.SAM.ENCODER
+    if backbone == build_vitdet_backbone.__name__:
+        return str(backbone)
+    uses_sam = backbone in (SAMAdapterBackbone.__name__, build_sam_adapter_fpn_backbone.__name__)
+    return encoder if uses_sam and encoder in VIT_SIZES else None
 
 
 def _value(cfg: Any, key: str) -> Any:
     for part in key.split("."):
         cfg = cfg[part]
     return cfg
-
-
-def load_records(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Dataset dicts of registered datasets, images without nuclei among them.
-
-    Raises:
-        InputError: no name is given, a name is unknown, or a dataset cannot be read.
-    """
-    if not names:
-        raise InputError("DATASETS", "no dataset is named; set DATASETS.TRAIN or DATASETS.TEST")
-    for name in names:
-        if name not in DatasetCatalog:
-            raise InputError(
-                f"dataset {name!r}",
-                f"unknown; register it with --register {name} JSON IMAGE_ROOT",
-            )
-    return get_detection_dataset_dicts(list(names), filter_empty=False)
-
-
-def check_training(cfg: Any) -> list[dict[str, Any]]:
-    """Read every training image once, and give the dataset dicts.
-
-    Raises:
-        InputError: a dataset or an image cannot be used, or an image is listed twice.
-    """
-    records = load_records(cfg.DATASETS.TRAIN)
-    seen = set()
-    for record in records:
-        # Points belong to a file: two annotations of it would be mixed up.
-        if record["file_name"] in seen:
-            raise InputError(
-                record["file_name"], "is in two of DATASETS.TRAIN; keep it in one of them"
-            )
-        seen.add(record["file_name"])
-    check_images(record["file_name"] for record in records)
-    return records
-
-
-def check_evaluation(cfg: Any, *, needed: bool = False) -> None:
-    """Read every test image once and see that it has masks to be scored against.
-
-    Args:
-        cfg: names the datasets.
-        needed: whether there must be one.
-
-    Raises:
-        InputError: a dataset or an image cannot be used, or a mask is missing.
-    """
-    if needed and not cfg.DATASETS.TEST:
-        raise InputError("DATASETS.TEST ()", "nothing to evaluate; name a dataset with masks")
-    for name in cfg.DATASETS.TEST:
-        records = load_records([name])
-        check_masks(name, records)
-        check_images(record["file_name"] for record in records)
-
-
-def check_weights(cfg: Any, *, resume: bool = False) -> None:
-    """Have the file of MODEL.WEIGHTS at hand, fetched if need be, before a large model is built.
-
-    Args:
-        cfg: names the weights.
-        resume: a checkpoint in OUTPUT_DIR, if there is one, is loaded instead of them.
-
-    Raises:
-        InputError: there is no such file, or it cannot be fetched.
-    """
-    resumed = resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
-    if cfg.MODEL.WEIGHTS and not resumed:
-        resolve_weights(cfg.MODEL.WEIGHTS)

@@ -26,8 +26,8 @@ from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.engine.validation import Evaluation, evaluate_and_keep
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.instance_maps import annotations_to_map
 from selfsam_d2.evaluation.summary import write_json
+from selfsam_d2.structures.annotation_masks import annotations_to_map
 from selfsam_d2.visualization.comparison import draw_comparison
 from selfsam_d2.visualization.curves import draw_curves, read_training_log
 from selfsam_d2.visualization.label_figure import draw_label_figure

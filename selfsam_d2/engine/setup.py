@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,8 @@ from detectron2.utils.logger import setup_logger
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.arguments import OneLineParser
-from selfsam_d2.engine.checks import (
-    check_config,
-    check_evaluation,
-    check_training,
-    check_weights,
-)
+from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.data_checks import check_evaluation, check_training, check_weights
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.errors import InputError
 
@@ -159,6 +156,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     # It warns where a CUDA compiler but no GPU is found, which is no fault of the user's.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    # Detectron2's anchors and pooling call PyTorch as it was; neither is of use to a user.
+    warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)
     try:
         default_setup(cfg, args)
     except OSError as error:

@@ -25,11 +25,11 @@ MAX_DETECTIONS = 3000
 
 
 class NucleiCOCOEvaluator(COCOEvaluator):
-    """Mask AP of detectron2's ``COCOEvaluator`` with thousands of detections in an image.
+    """AP of detectron2's ``COCOEvaluator`` with thousands of detections in an image.
 
     ``pred_masks`` in the form of :class:`RLEMasks` go to the COCO code as they are; dense ones are
     encoded by detectron2. Every category of the file counts as nucleus, as in training, and an
-    annotation that has no area is given it. AP values are 0 to 100.
+    annotation that has no area or box is given it. AP values are 0 to 100.
 
     The precision is that of COCO's own code; faster-coco-eval computes it, because that takes
     far longer with thousands of nuclei, and because detectron2's C++ form stops at 100.
@@ -39,6 +39,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         output_dir: where the predictions are written; nowhere if None.
         distributed: whether to gather the images of all ranks on the main process.
         max_detections: that count per image, those of the highest score.
+        tasks: ``segm`` for the AP of masks, ``bbox`` for that of boxes.
 
     Raises:
         InputError: if an annotation has no usable mask.
@@ -50,10 +51,11 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         output_dir: str | Path | None = None,
         distributed: bool = True,
         max_detections: int = MAX_DETECTIONS,
+        tasks: Sequence[str] = ("segm",),
     ) -> None:
         super().__init__(
             dataset_name,
-            tasks=("segm",),
+            tasks=tuple(tasks),
             distributed=distributed,
             output_dir=None if output_dir is None else str(output_dir),
             max_dets_per_image=max_detections,
@@ -79,10 +81,11 @@ class NucleiCOCOEvaluator(COCOEvaluator):
 
         Args:
             inputs: each with ``image_id``.
-            outputs: each with ``instances``: ``scores``, ``pred_classes`` and ``pred_masks``.
+            outputs: each with ``instances``: ``scores``, ``pred_classes`` and, as the tasks need
+                them, ``pred_masks`` and ``pred_boxes``.
         """
         for entry, output in zip(inputs, outputs, strict=True):
-            if isinstance(output["instances"].pred_masks, RLEMasks):
+            if isinstance(output["instances"].get_fields().get("pred_masks"), RLEMasks):
                 results = rle_instances_to_coco_json(output["instances"], entry["image_id"])
                 self._predictions.append({"image_id": entry["image_id"], "instances": results})
             else:
@@ -95,23 +98,31 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         results = [each for image in predictions for each in image["instances"]]
         for result in results:
             result["category_id"] = self._nucleus
-            # Otherwise the area of a mask would be that of its box.
-            result.pop("bbox", None)
         if self._output_dir:
             write_json(Path(self._output_dir) / "coco_instances_results.json", results)
-        coco_eval = None
-        if results:
-            truth = COCO(self._coco_api.dataset)
-            coco_eval = COCOeval_faster(truth, truth.loadRes(results), "segm")
-            coco_eval.params.maxDets = self._max_dets_per_image
-            if img_ids is not None:
-                coco_eval.params.imgIds = img_ids
-            coco_eval.run()
-        self._results["segm"] = self._derive_coco_results(coco_eval, "segm")
+        for task in self._tasks:
+            coco_eval = self._match(results, task, img_ids) if results else None
+            self._results[task] = self._derive_coco_results(coco_eval, task)
+
+    def _match(
+        self, results: list[dict[str, Any]], task: str, img_ids: list[int] | None
+    ) -> COCOeval_faster:
+        # Otherwise the area of a mask would be that of its box, and the other way round.
+        unused = "bbox" if task == "segm" else "segmentation"
+        chosen = [{key: each[key] for key in each if key != unused} for each in results]
+        truth = COCO(self._coco_api.dataset)
+        coco_eval = COCOeval_faster(truth, truth.loadRes(chosen), task)
+        coco_eval.params.maxDets = self._max_dets_per_image
+        if img_ids is not None:
+            coco_eval.params.imgIds = img_ids
+        coco_eval.run()
+        return coco_eval
 
 
 def rle_instances_to_coco_json(instances: Instances, image_id: int) -> list[dict[str, Any]]:
     """Write predictions in the results format of COCO without decoding a mask.
+
+    The boxes are those of the masks.
 
     Args:
         instances: N predictions with ``scores``, ``pred_classes`` and ``pred_masks``, the latter an
@@ -119,17 +130,25 @@ def rle_instances_to_coco_json(instances: Instances, image_id: int) -> list[dict
         image_id: the id of the image in the dataset.
 
     Returns:
-        N dicts with image_id, category_id (the predicted class), score and segmentation.
+        N dicts with image_id, category_id (the predicted class), score, segmentation and bbox.
     """
+    rles = instances.pred_masks.rles
+    boxes = coco_mask.toBbox(rles).tolist() if rles else []
     scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
     return [
-        {"image_id": image_id, "category_id": category, "score": score, "segmentation": rle}
-        for category, score, rle in zip(classes, scores, instances.pred_masks.rles, strict=True)
+        {
+            "image_id": image_id,
+            "category_id": category,
+            "score": score,
+            "segmentation": rle,
+            "bbox": box,
+        }
+        for category, score, rle, box in zip(classes, scores, rles, boxes, strict=True)
     ]
 
 
 def _complete(annotation: dict[str, Any], image: Mapping[str, Any], dataset_name: str) -> None:
-    """Add what COCO's code reads and a hand-made file may lack, the area and the crowd mark."""
+    """Add what COCO's code reads and a hand-made file may lack: area, box, crowd mark."""
     if not annotation.get("segmentation"):
         raise InputError(
             dataset_name,
@@ -137,7 +156,7 @@ def _complete(annotation: dict[str, Any], image: Mapping[str, Any], dataset_name
             "masks, points are enough for training only",
         )
     annotation.setdefault("iscrowd", 0)
-    if "area" in annotation:
+    if "area" in annotation and annotation.get("bbox"):
         return
     try:
         rle = annotation_to_rle(annotation["segmentation"], image["height"], image["width"])
@@ -147,4 +166,6 @@ def _complete(annotation: dict[str, Any], image: Mapping[str, Any], dataset_name
             f"the mask of annotation {annotation['id']} of {image['file_name']} cannot be used: "
             f"{error}",
         ) from error
-    annotation["area"] = float(coco_mask.area(rle))
+    annotation.setdefault("area", float(coco_mask.area(rle)))
+    if not annotation.get("bbox"):
+        annotation["bbox"] = coco_mask.toBbox(rle).tolist()

@@ -1,51 +1,19 @@
-"""Instance maps from annotations and from predicted masks.
+"""Instance maps from predicted masks.
 
 Legend: N: number of masks; H, W: height and width of the image in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
 import numpy as np
 import pycocotools.mask as coco_mask
 from detectron2.structures import Instances
 from numpy.typing import NDArray
 
-from selfsam_d2.structures.annotation_masks import annotation_to_rle
-from selfsam_d2.structures.labels import IGNORE
+from selfsam_d2.structures.annotation_masks import paint_masks
 from selfsam_d2.structures.rle_masks import RLEMasks
 
-__all__ = ["annotations_to_map", "instances_to_map"]
-
-
-def annotations_to_map(
-    annotations: Sequence[Mapping[str, Any]], height: int, width: int
-) -> NDArray[np.int32]:
-    """Paint COCO annotations into an instance map.
-
-    Args:
-        annotations: each with ``segmentation``; ``iscrowd`` = 1 marks an area of nuclei that were
-            not told apart.
-        height: H.
-        width: W.
-
-    Returns:
-        (H, W) instance map: annotation k has id k + 1, earlier ones win where two overlap; -1 where
-        only a crowd annotation lies.
-
-    Raises:
-        ValueError: if a mask is malformed.
-    """
-    instance_map = np.zeros((height, width), dtype=np.int32)
-    rles = [annotation_to_rle(entry["segmentation"], height, width) for entry in annotations]
-    crowd = [bool(entry.get("iscrowd", 0)) for entry in annotations]
-    nuclei = [index for index in range(len(rles)) if not crowd[index]]
-    crowds = [index for index in range(len(rles)) if crowd[index]]
-    _paint(instance_map, ((rles[index], index + 1) for index in nuclei))
-    _paint(instance_map, ((rles[index], IGNORE) for index in crowds))
-    return instance_map
+__all__ = ["instances_to_map"]
 
 
 def instances_to_map(instances: Instances) -> NDArray[np.int32]:
@@ -74,14 +42,5 @@ def instances_to_map(instances: Instances) -> NDArray[np.int32]:
         ]
     else:
         rles = [masks.rles[index] for index in order]
-    _paint(instance_map, ((rle, position + 1) for position, rle in enumerate(rles)))
+    paint_masks(instance_map, ((rle, position + 1) for position, rle in enumerate(rles)))
     return instance_map
-
-
-def _paint(instance_map: NDArray[np.int32], masks: Iterable[tuple[dict[str, Any], int]]) -> None:
-    """Write each id where its mask lies on background; only the box of a mask is touched."""
-    for rle, value in masks:
-        x, y, width, height = (int(side) for side in coco_mask.toBbox(rle))
-        window = (slice(y, y + height), slice(x, x + width))
-        free = coco_mask.decode(rle)[window].astype(bool) & (instance_map[window] == 0)
-        instance_map[window][free] = value

@@ -16,9 +16,10 @@ from detectron2.utils import comm
 from numpy.typing import NDArray
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.instance_maps import annotations_to_map, instances_to_map
+from selfsam_d2.evaluation.instance_maps import instances_to_map
 from selfsam_d2.evaluation.metrics import nuclei_metrics
 from selfsam_d2.evaluation.summary import format_table, summarise, write_json
+from selfsam_d2.structures.annotation_masks import annotations_to_map
 from selfsam_d2.structures.labels import IGNORE
 
 __all__ = ["RESULTS_FILE", "NucleiEvaluator"]
@@ -32,24 +33,31 @@ class NucleiEvaluator(DatasetEvaluator):
     """Compare predicted instance maps with the masks of a registered dataset.
 
     The truth of an image is painted from the annotations of its record in ``DatasetCatalog``, see
-    :func:`~selfsam_d2.evaluation.instance_maps.annotations_to_map`; pixels where only a crowd
+    :func:`~selfsam_d2.structures.annotation_masks.annotations_to_map`; pixels where only a crowd
     annotation lies are background in both maps. Result values are means over images, 0 to 1.
 
     Args:
         dataset_name: a name in ``DatasetCatalog``; each annotation of its records needs a mask.
         output_dir: where :meth:`evaluate` writes ``nuclei_metrics.json``; nowhere if None.
         distributed: whether to gather the images of all ranks on the main process.
+        min_score: predicted masks of a lower score are left out where masks are predicted one by
+            one, in [0, 1].
 
     Raises:
         InputError: if the dataset has no image, or an annotation without a mask.
     """
+
+    results_key = "nuclei"
+    results_file = RESULTS_FILE
 
     def __init__(
         self,
         dataset_name: str,
         output_dir: str | Path | None = None,
         distributed: bool = True,
+        min_score: float = 0.0,
     ) -> None:
+        self._min_score = min_score
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._distributed = distributed
@@ -82,7 +90,7 @@ class NucleiEvaluator(DatasetEvaluator):
                 raise InputError(f"image id {image_id}", f"not in the dataset {self._dataset_name}")
             record = self._records[image_id]
             true = self._true_map(record)
-            pred = _predicted_map(output)
+            pred = self._predicted_map(output)
             if pred.shape != true.shape:
                 raise InputError(
                     record["file_name"],
@@ -91,14 +99,14 @@ class NucleiEvaluator(DatasetEvaluator):
                 )
             ignored = true == IGNORE
             true[ignored] = 0
-            scores = nuclei_metrics(true, np.where(ignored, 0, pred))
+            scores = self._metrics(true, np.where(ignored, 0, pred))
             self._scores[self._names[image_id]] = scores
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Average over images, log the table, write the file.
 
         Returns:
-            ``{"nuclei": {metric: mean over images}}`` on the main process, where a mean over no
+            ``{results_key: {metric: mean over images}}`` on the main process, where a mean over no
             image is not a number; nothing on the other ranks, or when no image was seen.
         """
         scores = self._scores
@@ -121,11 +129,22 @@ class NucleiEvaluator(DatasetEvaluator):
         summary = summarise(dict(sorted(scores.items())))
         logger.info("%s:\n%s", self._dataset_name, format_table(summary))
         if self._output_dir is not None:
-            write_json(self._output_dir / RESULTS_FILE, summary)
+            write_json(self._output_dir / self.results_file, summary)
         means = {
             name: math.nan if value is None else value for name, value in summary["mean"].items()
         }
-        return OrderedDict(nuclei=means)
+        return OrderedDict({self.results_key: means})
+
+    def _predicted_map(self, output: Mapping[str, Any]) -> NDArray[np.integer[Any]]:
+        if "instance_map" in output:
+            return np.asarray(output["instance_map"].detach().cpu().numpy())
+        instances = output["instances"]
+        return instances_to_map(instances[instances.scores >= self._min_score])
+
+    def _metrics(
+        self, true: NDArray[np.integer[Any]], pred: NDArray[np.integer[Any]]
+    ) -> dict[str, float]:
+        return nuclei_metrics(true, pred)
 
     def _true_map(self, record: Mapping[str, Any]) -> NDArray[np.int32]:
         try:
@@ -169,9 +188,3 @@ def _image_names(records: Sequence[Mapping[str, Any]]) -> dict[Any, str]:
         )
         for record in records
     }
-
-
-def _predicted_map(output: Mapping[str, Any]) -> NDArray[np.integer[Any]]:
-    if "instance_map" in output:
-        return np.asarray(output["instance_map"].detach().cpu().numpy())
-    return instances_to_map(output["instances"])

@@ -21,9 +21,17 @@ from selfsam_d2.losses.masks import foreground_loss, prompt_loss
 from selfsam_d2.modeling.nuclei_head import ContrastHead
 from selfsam_d2.structures.labels import IGNORE
 
-__all__ = ["LOSS_NAMES", "contrast_loss", "crop_losses", "silent_zero"]
+__all__ = [
+    "HEAD_LOSS_NAMES",
+    "LOSS_NAMES",
+    "contrast_loss",
+    "crop_losses",
+    "head_losses",
+    "silent_zero",
+]
 
-LOSS_NAMES = ("loss_prompt", "loss_foreground", "loss_distance", "loss_contrast")
+HEAD_LOSS_NAMES = ("loss_foreground", "loss_distance")  # those that read the nuclei head alone
+LOSS_NAMES = ("loss_prompt", *HEAD_LOSS_NAMES, "loss_contrast")
 
 
 def silent_zero(tensors: Sequence[Tensor]) -> Tensor:
@@ -50,14 +58,26 @@ def crop_losses(
         weights: name of :data:`LOSS_NAMES` -> weight.
         keep_empty: see :func:`selfsam_d2.losses.masks.prompt_loss`.
     """
-    losses = {name: silent_zero([head]) for name in LOSS_NAMES[:3]}
+    losses = {"loss_prompt": silent_zero([head])}
     if logits is not None and weights["loss_prompt"]:
         losses["loss_prompt"] = prompt_loss(logits, prompt_labels, keep_empty=keep_empty)
+    return losses | head_losses(head, instance_labels, weights=weights)
+
+
+def head_losses(head: Tensor, labels: Tensor, *, weights: dict[str, float]) -> dict[str, Tensor]:
+    """L_B and L_D, not weighted; a term of weight 0 is a zero that keeps the graph.
+
+    Args:
+        head: (3, c, c): foreground logit, HV map in x and y.
+        labels: (c, c) instance label, -1 ignored.
+        weights: name of :data:`HEAD_LOSS_NAMES` -> weight.
+    """
+    losses = {name: silent_zero([head]) for name in HEAD_LOSS_NAMES}
     if weights["loss_foreground"]:
-        losses["loss_foreground"] = foreground_loss(head[0], instance_labels)
+        losses["loss_foreground"] = foreground_loss(head[0], labels)
     if weights["loss_distance"]:
         losses["loss_distance"] = hv_map_loss(
-            head[1:], hv_map(instance_labels), instance_labels > 0, instance_labels == IGNORE
+            head[1:], hv_map(labels), labels > 0, labels == IGNORE
         )
     return losses
 

@@ -6,33 +6,37 @@ Shapes:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
 
-from selfsam_d2.modeling.sam_decoder import EMBED_DIM, build_two_way_transformer
+from selfsam_d2.errors import InputError
+from selfsam_d2.modeling.sam_decoder import EMBED_DIM, STRIDE, build_two_way_transformer
 
 __all__ = ["NUCLEI_HEAD_REGISTRY", "ContrastHead", "SAMNucleiHead", "build_nuclei_head"]
 
 NUCLEI_HEAD_REGISTRY = Registry("NUCLEI_HEAD")
 NUCLEI_HEAD_REGISTRY.__doc__ = """
-Registry for prompt-free nuclei heads: image embedding (B, 256, h, w) -> (B, 3, H, W), of which
-channel 0 is the foreground logit and channels 1, 2 are the HV map in x and y.
+Registry for prompt-free nuclei heads, built with (cfg, output shape of the backbone): the maps of
+the backbone by name, or its map (B, C, h, w) where it has one -> (B, 3, H, W), of which channel 0
+is the foreground logit and channels 1, 2 are the HV map in x and y.
 """
 
-NUM_TOKENS = 3
+NUM_MAPS = 3  # foreground logit, HV map in x and y
 UPSCALED = EMBED_DIM // 8
 
 
-def build_nuclei_head(cfg: Any) -> nn.Module:
-    """The head named by ``cfg.MODEL.NUCLEI_HEAD.NAME``."""
-    return NUCLEI_HEAD_REGISTRY.get(cfg.MODEL.NUCLEI_HEAD.NAME)(cfg)
+def build_nuclei_head(cfg: Any, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
+    """The head named by ``cfg.MODEL.NUCLEI_HEAD.NAME`` for the maps of a backbone."""
+    return NUCLEI_HEAD_REGISTRY.get(cfg.MODEL.NUCLEI_HEAD.NAME)(cfg, input_shape)
 
 
 @NUCLEI_HEAD_REGISTRY.register()
@@ -49,7 +53,7 @@ class SAMNucleiHead(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.transformer = build_two_way_transformer()
-        self.output_tokens = nn.Embedding(NUM_TOKENS, EMBED_DIM)
+        self.output_tokens = nn.Embedding(NUM_MAPS, EMBED_DIM)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(EMBED_DIM, EMBED_DIM // 4, kernel_size=2, stride=2),
             LayerNorm2d(EMBED_DIM // 4),
@@ -58,14 +62,20 @@ class SAMNucleiHead(nn.Module):
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(EMBED_DIM, EMBED_DIM, UPSCALED, 3) for _ in range(NUM_TOKENS)
+            MLP(EMBED_DIM, EMBED_DIM, UPSCALED, 3) for _ in range(NUM_MAPS)
         )
         self.pe_layer = PositionEmbeddingRandom(EMBED_DIM // 2)
         self.register_buffer("no_mask_embed", torch.zeros(1, EMBED_DIM))
 
     @classmethod
-    def from_config(cls, cfg: Any) -> dict[str, Any]:
-        del cfg
+    def from_config(cls, cfg: Any, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        shapes = [(shape.channels, shape.stride) for shape in input_shape.values()]
+        if shapes != [(EMBED_DIM, STRIDE)]:
+            raise InputError(
+                f"MODEL.NUCLEI_HEAD.NAME {cls.__name__!r}",
+                f"reads one map of {EMBED_DIM} channels and stride {STRIDE}, but "
+                f"{cfg.MODEL.BACKBONE.NAME} gives {', '.join(input_shape)}; use ConvNucleiHead",
+            )
         return {}
 
     def forward(self, embedding: Tensor) -> Tensor:
@@ -109,9 +119,9 @@ class SAMNucleiHead(nn.Module):
             if not key.startswith(prefix) or name.startswith(("iou_",)):
                 continue
             if name == "mask_tokens.weight":
-                own["output_tokens.weight"] = value[:NUM_TOKENS].clone()
+                own["output_tokens.weight"] = value[:NUM_MAPS].clone()
             elif name.startswith("output_hypernetworks_mlps."):
-                if int(name.split(".")[1]) < NUM_TOKENS:
+                if int(name.split(".")[1]) < NUM_MAPS:
                     own[name] = value
             else:
                 own[name] = value

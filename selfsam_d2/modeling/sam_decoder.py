@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
-__all__ = ["EMBED_DIM", "build_mask_decoder", "build_prompt_encoder", "build_two_way_transformer"]
+__all__ = [
+    "EMBED_DIM",
+    "STRIDE",
+    "build_mask_decoder",
+    "build_prompt_encoder",
+    "build_two_way_transformer",
+]
 
 EMBED_DIM = 256
 STRIDE = 16

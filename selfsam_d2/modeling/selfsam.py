@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from selfsam_d2.modeling.backbone import EMBEDDING
 from selfsam_d2.modeling.crop_losses import LOSS_NAMES, contrast_loss, crop_losses, silent_zero
+from selfsam_d2.modeling.crop_model import CropModel
 from selfsam_d2.modeling.inference import NucleiInference
 from selfsam_d2.modeling.nuclei_head import ContrastHead, build_nuclei_head
 from selfsam_d2.modeling.prompter import Prompter
@@ -33,7 +34,7 @@ __all__ = ["SelfSAM"]
 
 
 @META_ARCH_REGISTRY.register()
-class SelfSAM(nn.Module):
+class SelfSAM(CropModel):
     """Nuclei instance segmentation that refines its own labels from points.
 
     Args:
@@ -58,9 +59,6 @@ class SelfSAM(nn.Module):
         label_statistics: of the last training step: shares in [0, 1].
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     @configurable
     def __init__(
         self,
@@ -78,19 +76,16 @@ class SelfSAM(nn.Module):
         pixel_std: list[float],
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(inference=inference, pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.backbone = backbone
         self.prompter = prompter
         self.nuclei_head = nuclei_head
         self.contrast_head = contrast_head
         self.label_maker = label_maker
-        self.inference_settings = inference
-        self.loss_weights = loss_weights
+        self.loss_weights = dict(loss_weights)
         self.keep_empty_prompts = keep_empty_prompts
         self.input_side = input_side
         self.seed = seed
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self.alpha = 1.0
         self.consensus = True
         self.step = 0
@@ -105,10 +100,11 @@ class SelfSAM(nn.Module):
             loss.DISTANCE_WEIGHT,
             loss.CONTRAST_WEIGHT,
         )
+        backbone = build_backbone(cfg)
         return {
-            "backbone": build_backbone(cfg),
+            "backbone": backbone,
             "prompter": Prompter(cfg),
-            "nuclei_head": build_nuclei_head(cfg),
+            "nuclei_head": build_nuclei_head(cfg, backbone.output_shape()),
             "contrast_head": ContrastHead(cfg),
             "label_maker": build_label_maker(cfg),
             "inference": NucleiInference(cfg),
@@ -119,10 +115,6 @@ class SelfSAM(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "seed": max(cfg.SEED, 0),
         }
-
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses of a batch in training, predictions otherwise.
@@ -141,8 +133,7 @@ class SelfSAM(nn.Module):
             of dicts, see :class:`NucleiInference`.
         """
         if not self.training:
-            images = (sample["image"].to(self.device) for sample in batched_inputs)
-            return self.inference_settings(self.predict_windows, images)
+            return self.predict_images(batched_inputs)
         crops = torch.stack([sample["image"] for sample in batched_inputs]).to(self.device)
         base, adapted = self._embeddings(crops, batched_inputs[0])
         head = resize_maps(self.nuclei_head(adapted), crops.shape[-2:])
@@ -175,21 +166,7 @@ class SelfSAM(nn.Module):
         base, adapted = self.backbone.forward_both(prepared)
         return base[EMBEDDING], adapted[EMBEDDING]
 
-    def preprocess(self, images: Tensor) -> Tensor:
-        """(B, 3, c, c) uint8 RGB -> (B, 3, S, S) normalised; other sides at the same scale."""
-        normalised = (images.float() - self.pixel_mean) / self.pixel_std
-        height, width = (self.inference_settings.encoder_side(each) for each in images.shape[-2:])
-        return resize_maps(normalised, (height, width))
-
     def predict_windows(self, images: Tensor) -> Tensor:
-        """Prompt-free prediction.
-
-        Args:
-            images: (B, 3, h, w) uint8 RGB.
-
-        Returns:
-            (B, 3, h, w): B in [0, 1], then the HV map in x and y.
-        """
         embedding = self.backbone(self.preprocess(images.to(self.device)))[EMBEDDING]
         return self.predict_embedding(embedding, images.shape[-2:])
 

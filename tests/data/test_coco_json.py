@@ -19,6 +19,7 @@ from selfsam_d2.data.coco_json import (
     write_coco_json,
 )
 from selfsam_d2.errors import InputError
+from selfsam_d2.structures.annotation_masks import annotation_to_rle
 from selfsam_d2.structures.centre import nucleus_centre
 
 HEIGHT, WIDTH = 12, 17
@@ -116,6 +117,20 @@ def test_point_is_made_from_a_mask(folder, two_images, form, centre, polygon):
     np.testing.assert_allclose(annotation["point"], nucleus_centre(mask, centre), rtol=1e-12)
     if form != "polygon":
         np.testing.assert_array_equal(mask_util.decode(annotation["segmentation"]), mask)
+
+
+@pytest.mark.parametrize("form", ["rle", "polygon"])
+def test_a_mask_without_a_box_gets_its_tight_one(folder, two_images, form):
+    coco = two_images()
+    (given,) = coco["annotations"][2:3]
+    del given["bbox"]
+    if form == "polygon":
+        given["segmentation"] = [[3.0, 2.0, 9.0, 2.0, 9.0, 7.0, 3.0, 7.0]]
+    found = load(folder, coco)[0]["annotations"][2]
+    mask = annotation_to_rle(given["segmentation"], HEIGHT, WIDTH)
+    assert found["bbox"] == mask_util.toBbox(mask).tolist()
+    assert found["bbox"][2] > 0
+    assert found["bbox_mode"] == BoxMode.XYWH_ABS
 
 
 def test_a_given_point_is_kept_although_there_is_a_mask(folder, two_images):

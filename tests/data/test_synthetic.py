@@ -13,7 +13,7 @@ from selfsam_d2.data.coco_json import load_coco_json
 from selfsam_d2.data.images import read_image
 from selfsam_d2.data.synthetic import make_synthetic_image, write_synthetic_dataset
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.instance_maps import annotations_to_map
+from selfsam_d2.structures.annotation_masks import annotations_to_map
 
 
 @settings(max_examples=8, deadline=None)

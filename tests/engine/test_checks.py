@@ -7,10 +7,8 @@ import pytest
 from PIL import Image
 
 from selfsam_d2.data.registration import register_nuclei_instances
-from selfsam_d2.engine.checks import (
-    CHOICES,
-    RANGES,
-    check_config,
+from selfsam_d2.engine.checks import CHOICES, RANGES, check_config
+from selfsam_d2.engine.data_checks import (
     check_evaluation,
     check_training,
     check_weights,
@@ -123,8 +121,10 @@ def test_scales_must_rise_from_above_zero(small_config, value):
 def test_devices_and_other_architectures_are_named(small_config):
     with pytest.raises(InputError, match=r"MODEL\.DEVICE 'foo': unknown; give cpu or cuda"):
         check_config(small_config("MODEL.DEVICE", "foo"))
-    with pytest.raises(InputError, match=r"META_ARCHITECTURE 'GeneralizedRCNN': .*--config-file"):
+    with pytest.raises(InputError, match=r"INPUT\.FORMAT 'BGR': .*--config-file"):
         check_config(load_config("", []))
+    with pytest.raises(InputError, match=r"META_ARCHITECTURE 'Odd': unknown; .*SelfSAM"):
+        check_config(small_config("MODEL.META_ARCHITECTURE", "Odd"))
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "MODEL: 3\n", "7\n"])

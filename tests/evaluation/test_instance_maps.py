@@ -11,11 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selfsam_d2.evaluation.instance_maps import (
-    annotations_to_map,
-    instances_to_map,
-)
-from selfsam_d2.structures.annotation_masks import annotation_to_rle
+from selfsam_d2.evaluation.instance_maps import instances_to_map
+from selfsam_d2.structures.annotation_masks import annotation_to_rle, annotations_to_map
 from selfsam_d2.structures.rle_masks import RLEMasks
 
 H, W = 6, 7

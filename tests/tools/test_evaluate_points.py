@@ -55,3 +55,13 @@ def test_a_dataset_without_masks_is_one_line(run, data, capfd, tmp_path):
     complaint = capfd.readouterr().err
     assert complaint.count("\n") == 1
     assert "without a mask" in complaint
+
+
+def test_another_architecture_is_one_line(run, data, capfd, tmp_path):
+    keys = ("MODEL.META_ARCHITECTURE", "RetinaNet")
+    with pytest.raises(SystemExit) as stop:
+        run(*options(data["val"], f"other_{tmp_path.name}", tmp_path / "out", *keys))
+    assert stop.value.code == 2
+    complaint = capfd.readouterr().err
+    assert complaint.count("\n") == 1
+    assert "'RetinaNet': makes no labels from points" in complaint

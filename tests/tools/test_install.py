@@ -117,3 +117,30 @@ def test_the_error_that_is_reported_is_the_last_one_with_content(install: Module
         "ERROR: the first\nsome output\nERROR: the cause\nERROR: for help visit a page\nend\n"
     )
     assert install.last_error() == "ERROR: the cause"
+
+
+def test_one_source_may_be_asked_for(
+    install: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install, "has_detectron2", lambda: False)
+    monkeypatch.setattr(install, "detectron2_from_git", lambda: "not reachable")
+    monkeypatch.setattr(install, "detectron2_from_pypi", lambda: pytest.fail("tried PyPI"))
+    monkeypatch.setattr(install, "DETECTRON2_SOURCE", "git")
+    with pytest.raises(install.InstallError, match="not reachable"):
+        install.install_detectron2()
+    assert "PyPI" not in capsys.readouterr().out
+
+
+def test_a_source_that_cannot_be_had_is_named_before_anything_is_installed(
+    install: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = stub_steps(install, monkeypatch)
+    monkeypatch.setattr(install, "git_problem", lambda: "not reachable")
+    install.check_source()
+    monkeypatch.setattr(install, "DETECTRON2_SOURCE", "git")
+    with pytest.raises(install.InstallError, match=r"official repository .*: not reachable"):
+        install.install()
+    assert done == ["make_environment"]
+    monkeypatch.setattr(install, "DETECTRON2_SOURCE", "conda")
+    with pytest.raises(install.InstallError, match="SELFSAM_DETECTRON2 conda: expected git or"):
+        install.check_source()

@@ -21,6 +21,9 @@ SMALL = (
     *("INFERENCE.OVERLAP", "16", "DATALOADER.NUM_WORKERS", "0", "SOLVER.MAX_ITER", "6"),
 )
 
+# Another architecture over the config of the demo.
+STOCK = ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN")
+
 
 def command(*arguments, **variables):
     return subprocess.run(
@@ -164,6 +167,10 @@ def bad_inputs(data, folder):
             bad.weights("wrong", {"model": {"conv1.weight": torch.zeros(3)}}),
             ["wrong.pth", "another architecture", "is missing"],
         ),
+        "points for a Mask R-CNN": (
+            [*bad.arguments("bare", source.json_file, source.image_root, *STOCK)],
+            [".png", "without a mask", "tools/export_pseudo_labels.py"],
+        ),
         "damaged weights": (bad.weights("odd", {"model": {"a": "text"}}), ["odd.pth"]),
     }
 
@@ -190,7 +197,7 @@ def answers(data, tmp_path_factory):
 NAMES = (
     *("no config", "unknown key", "unknown option", "unknown dataset", "no folder", "no points"),
     *("point outside", "16-bit image", "grey image", "truncated PNG", "no weights"),
-    *("wrong weights", "damaged weights"),
+    *("wrong weights", "points for a Mask R-CNN", "damaged weights"),
 )
 
 

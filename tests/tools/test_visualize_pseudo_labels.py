@@ -106,6 +106,7 @@ def test_alpha_comes_from_the_checkpoint_unless_given(draw, checkpoint, tmp_path
         (["--alpha", "1.5"], "--alpha 1.5"),
         (["--alpha", "much"], "--alpha"),
         (["--weights", "none.pth"], "none.pth"),
+        (["MODEL.META_ARCHITECTURE", "RetinaNet"], "'RetinaNet': makes no labels from points"),
     ],
 )
 def test_bad_input_is_one_line(draw, tmp_path, arguments, expected):

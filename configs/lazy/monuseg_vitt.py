@@ -1,0 +1,16 @@
+"""The model of ``configs/monuseg_vitt.yaml`` as a LazyConfig."""
+
+from detectron2.config import LazyCall as L
+
+from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
+
+from .monuseg_vitb import model
+
+model.backbone.encoder = L(TinyViTEncoder)()
+model.backbone.reduction = 4
+model.backbone.read_features = True
+model.prompter.spacing_box = True
+model.label_maker.voronoi = True
+model.inference.tile = 1024  # px
+model.keep_empty_prompts = False
+model.input_side = 448

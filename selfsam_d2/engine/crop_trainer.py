@@ -1,0 +1,171 @@
+"""What the trainers share: Detectron2's trainer on crop-based epochs that resume exactly."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.train_loop import HookBase, TrainerBase
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from selfsam_d2.data.mapper import ImageDatasetMapper
+from selfsam_d2.data.schedule import CropSchedule, PositionSampler
+from selfsam_d2.engine.architectures import best_metric
+from selfsam_d2.engine.best_model_hook import BestModelHook
+from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.data_checks import (
+    check_evaluation,
+    check_training,
+    check_weights,
+    load_records,
+)
+from selfsam_d2.engine.evaluators import make_evaluator
+from selfsam_d2.engine.solver import build_optimizer
+
+__all__ = ["CropTrainer", "build_schedule", "index_of"]
+
+
+def build_schedule(cfg: Any) -> CropSchedule:
+    """The crops of a training run, from the datasets of a config.
+
+    Raises:
+        InputError: a dataset or an image cannot be used.
+    """
+    return CropSchedule(
+        check_training(cfg),
+        crop=cfg.INPUT.NUCLEI.CROP,
+        seed=max(cfg.SEED, 0),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+    )
+
+
+class CropTrainer(DefaultTrainer):
+    """DefaultTrainer with crops, our checkpoints and the best model.
+
+    Differs from DefaultTrainer in the data (crops whose order and augmentation depend on the
+    position only, so that a resumed run repeats what a run never stopped would do), in the
+    optimizer, in the checkpointer and in :class:`BestModelHook`. A subclass sets ``max_iter``,
+    makes the mapper, and calls :meth:`assemble`.
+
+    Args:
+        cfg: with the keys of :func:`selfsam_d2.config.add_selfsam_config`.
+        resume: what :meth:`resume_or_load` will be given; the weights to start from are then
+            needed only if there is no checkpoint.
+
+    Raises:
+        InputError: a value, a dataset, an image or the weights cannot be used.
+    """
+
+    def __init__(self, cfg: Any, *, resume: bool = False) -> None:
+        # DefaultTrainer's own constructor fixes the data loader, the checkpointer and the
+        # device_ids of DDP, which must be None on a CPU.
+        TrainerBase.__init__(self)
+        check_config(cfg)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        self.schedule = build_schedule(cfg)
+        check_evaluation(cfg)
+        check_weights(cfg, resume=resume)
+        self.start_iter = 0
+        self.sampler = PositionSampler(comm.get_rank(), comm.get_world_size())
+
+    def assemble(self, mapper: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Build model, optimizer, data, checkpointer and hooks.
+
+        Args:
+            mapper: dataset dict with ``position`` -> training sample.
+        """
+        cfg = self.cfg
+        model = self.build_model(cfg)
+        optimizer = build_optimizer(cfg, model)
+        loader = build_detection_train_loader(
+            self.schedule,
+            mapper=mapper,
+            sampler=self.sampler,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            aspect_ratio_grouping=False,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+        model = _distribute(model)
+        trainer = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = trainer(model, loader, optimizer)
+        self.scheduler: LRScheduler = self.make_scheduler(optimizer)
+        self.checkpointer = SelfSAMCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.register_hooks(self.build_hooks())
+
+    def make_scheduler(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        """The learning rate over the steps; here Detectron2's, from the keys of SOLVER."""
+        return self.build_lr_scheduler(self.cfg, optimizer)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As DefaultTrainer; the data go on where the checkpoint stopped."""
+        super().resume_or_load(resume)
+        self.sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
+
+    def train(self) -> Any:
+        """As DefaultTrainer; a new run takes over the folder of an earlier one."""
+        if self.start_iter == 0 and comm.is_main_process():
+            # Killed before its first checkpoint, it must not be resumed from the earlier run's.
+            (Path(self.cfg.OUTPUT_DIR) / "last_checkpoint").unlink(missing_ok=True)
+        return super().train()
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """DefaultTrainer's hooks and the best model."""
+        built = super().build_hooks()
+        for hook in built:
+            if isinstance(hook, hooks.PeriodicCheckpointer):
+                hook.max_to_keep = self.cfg.SOLVER.CHECKPOINTS_KEPT or None
+        tests = self.cfg.DATASETS.TEST
+        if comm.is_main_process() and tests:
+            name = best_metric(self.cfg)
+            # With several datasets Detectron2 puts the name before the metric.
+            metric = name if len(tests) == 1 else f"{tests[0]}/{name}"
+            best = BestModelHook(self.cfg.TEST.EVAL_PERIOD, self.checkpointer, metric)
+            built.insert(index_of(built, hooks.EvalHook) + 1, best)
+        return built
+
+    @classmethod
+    def build_test_mapper(cls, cfg: Any) -> ImageDatasetMapper:
+        """Whole images at native scale."""
+        del cfg
+        return ImageDatasetMapper()
+
+    @classmethod
+    def build_test_loader(cls, cfg: Any, dataset_name: str) -> torch.utils.data.DataLoader[Any]:
+        """Whole images of a registered dataset."""
+        return build_detection_test_loader(
+            load_records([dataset_name]),
+            mapper=cls.build_test_mapper(cfg),
+            # Several at a time, so that some are post-processed while others are predicted.
+            batch_size=1 + cfg.INFERENCE.WORKERS,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: Any, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """See :func:`selfsam_d2.engine.evaluators.make_evaluator`."""
+        del cls
+        return make_evaluator(cfg, dataset_name, output_folder)
+
+
+def index_of(built: list[HookBase | None], *kinds: type[HookBase]) -> int:
+    """Position of the first hook of one of these kinds."""
+    return next(index for index, hook in enumerate(built) if isinstance(hook, kinds))
+
+
+def _distribute(model: nn.Module) -> nn.Module:
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    options = {"device_ids": None} if on_cpu else {}
+    return create_ddp_model(model, broadcast_buffers=False, **options)

@@ -1,0 +1,99 @@
+"""What can be wrong with datasets, images and weights, said before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+
+from selfsam_d2.data.images import check_images
+from selfsam_d2.engine.architectures import learns_from_points
+from selfsam_d2.errors import InputError
+from selfsam_d2.evaluation.nuclei_evaluator import check_masks
+from selfsam_d2.weights.resolve import resolve_weights
+
+__all__ = ["check_evaluation", "check_training", "check_weights", "load_records"]
+
+
+def load_records(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Dataset dicts of registered datasets, images without nuclei among them.
+
+    Raises:
+        InputError: no name is given, a name is unknown, or a dataset cannot be read.
+    """
+    if not names:
+        raise InputError("DATASETS", "no dataset is named; set DATASETS.TRAIN or DATASETS.TEST")
+    for name in names:
+        if name not in DatasetCatalog:
+            raise InputError(
+                f"dataset {name!r}",
+                f"unknown; register it with --register {name} JSON IMAGE_ROOT",
+            )
+    return get_detection_dataset_dicts(list(names), filter_empty=False)
+
+
+def check_training(cfg: Any) -> list[dict[str, Any]]:
+    """Read every training image once, and give the dataset dicts.
+
+    Raises:
+        InputError: a dataset or an image cannot be used, an image is listed twice, or a model that
+            learns from masks lacks one.
+    """
+    records = load_records(cfg.DATASETS.TRAIN)
+    if not learns_from_points(cfg):
+        _check_training_masks(cfg, records)
+    seen = set()
+    for record in records:
+        # Points belong to a file: two annotations of it would be mixed up.
+        if record["file_name"] in seen:
+            raise InputError(
+                record["file_name"], "is in two of DATASETS.TRAIN; keep it in one of them"
+            )
+        seen.add(record["file_name"])
+    check_images(record["file_name"] for record in records)
+    return records
+
+
+def _check_training_masks(cfg: Any, records: list[dict[str, Any]]) -> None:
+    for record in records:
+        if not all(each.get("segmentation") for each in record["annotations"]):
+            raise InputError(
+                record["file_name"],
+                f"has an annotation without a mask, but {cfg.MODEL.META_ARCHITECTURE} learns from "
+                "masks; tools/export_pseudo_labels.py makes them from the points",
+            )
+
+
+def check_evaluation(cfg: Any, *, needed: bool = False) -> None:
+    """Read every test image once and see that it has masks to be scored against.
+
+    Args:
+        cfg: names the datasets.
+        needed: whether there must be one.
+
+    Raises:
+        InputError: a dataset or an image cannot be used, or a mask is missing.
+    """
+    if needed and not cfg.DATASETS.TEST:
+        raise InputError("DATASETS.TEST ()", "nothing to evaluate; name a dataset with masks")
+    for name in cfg.DATASETS.TEST:
+        records = load_records([name])
+        check_masks(name, records)
+        check_images(record["file_name"] for record in records)
+
+
+def check_weights(cfg: Any, *, resume: bool = False) -> None:
+    """Have the file of MODEL.WEIGHTS at hand, fetched if need be, before a large model is built.
+
+    Args:
+        cfg: names the weights.
+        resume: a checkpoint in OUTPUT_DIR, if there is one, is loaded instead of them.
+
+    Raises:
+        InputError: there is no such file, or it cannot be fetched.
+    """
+    resumed = resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
+    if cfg.MODEL.WEIGHTS and not resumed:
+        resolve_weights(cfg.MODEL.WEIGHTS)
