@@ -85,7 +85,7 @@ def check_evaluation(cfg: Any, *, needed: bool = False) -> None:
 
 
 def check_weights(cfg: Any, *, resume: bool = False) -> None:
-    """Have the file of MODEL.WEIGHTS at hand, fetched if need be, before a large model is built.
+    """Have the files of weights at hand, fetched if need be, before a large model is built.
 
     Args:
         cfg: names the weights.
@@ -94,6 +94,8 @@ def check_weights(cfg: Any, *, resume: bool = False) -> None:
     Raises:
         InputError: there is no such file, or it cannot be fetched.
     """
+    if cfg.SELF_REFINE.BASE_WEIGHTS:
+        resolve_weights(cfg.SELF_REFINE.BASE_WEIGHTS)
     resumed = resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
     if cfg.MODEL.WEIGHTS and not resumed:
         resolve_weights(cfg.MODEL.WEIGHTS)
