@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 SAM_ENCODER = "image_encoder."
 SAM_PARTS = ("prompt_encoder.", "mask_decoder.")
+PROMPTER = "prompter."
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
 
     A SAM file (``mobile_sam``, official SAM checkpoints) fills every SAM part that the model has
     (encoder, prompt encoder, mask decoder) and starts the nuclei head from the mask decoder. A
-    checkpoint of this package must fit the model key by key; a bare backbone takes its part. A
+    checkpoint of this package must fit the model key by key; a bare backbone takes its part, and so
+    does that of a detector from a checkpoint of SelfSAM. A
     file of trained parts (``selfsam_monuseg_vitt``) names its base weights, which are loaded first.
 
     Args:
@@ -76,14 +78,16 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) 
         translated, required, used = _translate(model, state)
         unused = tuple(key for key in state if key not in used)
         _check({key: own[key] for key in own if key in required}, translated, source)
-    elif isinstance(model, SAMAdapterBackbone) and any(key.startswith(BACKBONE) for key in state):
-        translated = {
+    elif places := _places_of_backbone(model, own, state):
+        part = {
             key.removeprefix(BACKBONE): value
             for key, value in state.items()
             if key.startswith(BACKBONE)
         }
+        translated = {prefix + key: value for prefix in places for key, value in part.items()}
         unused = tuple(key for key in state if not key.startswith(BACKBONE))
-        _check(_without_counters(own), _without_counters(translated), source)
+        wanted = {key: own[key] for key in own if key.startswith(places)}
+        _check(_without_counters(wanted), _without_counters(translated), source)
     else:
         translated, unused = state, ()
         _check(_without_counters(own), _without_counters(translated), source)
@@ -103,6 +107,22 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) 
         _summary(report.unused),
     )
     return report
+
+
+def _places_of_backbone(
+    model: nn.Module, own: dict[str, Tensor], state: dict[str, Tensor]
+) -> tuple[str, ...]:
+    """Prefixes of the backbones that take theirs from the checkpoint of another model."""
+    places = tuple(
+        f"{name}." if name else ""
+        for name, module in model.named_modules()
+        if isinstance(module, SAMAdapterBackbone)
+    )
+    if places == ("",):  # the model is a backbone
+        return places if any(key.startswith(BACKBONE) for key in state) else ()
+    # Only SelfSAM has a prompter: its checkpoint, for a detector on the same encoder.
+    theirs, mine = (any(key.startswith(PROMPTER) for key in keys) for keys in (state, own))
+    return places if theirs and not mine else ()
 
 
 def _translate(

@@ -83,6 +83,22 @@ def test_a_bare_backbone_takes_its_part_of_a_checkpoint(models, tmp_path):
     assert not any(key.startswith("backbone.") for key in report.unused)
 
 
+def test_a_detector_takes_the_backbone_of_a_selfsam_checkpoint(models, tmp_path):
+    _, source, _ = models
+    torch.save({"model": source.state_dict()}, tmp_path / "model_final.pth")
+    backbone = SAMAdapterBackbone(encoder=TinyViTEncoder(), read_features=True)
+    detector = torch.nn.ModuleDict({"net": backbone, "head": torch.nn.Linear(2, 2)})
+    kept = detector["head"].weight.clone()
+    report = load_weights(detector, tmp_path / "model_final.pth")
+    for key, value in source.backbone.state_dict().items():
+        assert torch.equal(backbone.state_dict()[key], value), key
+    assert torch.equal(detector["head"].weight, kept)
+    assert set(report.not_loaded) == {"head.weight", "head.bias"}
+    smaller = SAMAdapterBackbone(encoder=TinyViTEncoder(), reduction=16)
+    with pytest.raises(InputError, match="another architecture"):
+        load_weights(torch.nn.ModuleDict({"net": smaller}), tmp_path / "model_final.pth")
+
+
 def test_what_a_file_holds_in_vain_is_reported(models):
     state, _, target = models
     state["image_encoder.head.weight"] = torch.zeros(1)
