@@ -11,7 +11,7 @@ from detectron2.structures import ImageList
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import EMBEDDING
-from selfsam_d2.modeling.weights import load_state
+from selfsam_d2.modeling.weights import load_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MASK_RCNN = str(CONFIGS / "mask_rcnn_sam_adapter_vitt_fpn.yaml")
@@ -87,7 +87,7 @@ def test_a_sam_file_fills_the_encoder_inside_a_detector(build_selfsam):
         if not key.endswith("num_batches_tracked")
     }
     model = build_model(load_config(MASK_RCNN, [])).eval()
-    report = load_state(model, state, "sam.pth")
+    report = load_checkpoint(model, {"model": state}, "sam.pth")
     assert report.unused == ()
     assert {key.split(".")[0] for key in report.not_loaded} == {
         *("backbone", "proposal_generator", "roi_heads")
