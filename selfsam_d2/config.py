@@ -19,6 +19,7 @@ def add_selfsam_config(cfg: CN) -> None:
     _add_encoder_keys(cfg)
     _add_head_keys(cfg)
     _add_label_keys(cfg)
+    _add_refine_keys(cfg)
     _add_input_keys(cfg)
     _add_output_keys(cfg)
     _add_solver_keys(cfg)
@@ -121,6 +122,8 @@ def _add_label_keys(cfg: CN) -> None:
     cfg.PSEUDO_LABEL.MAX_RADIUS = 0.0  # x median nearest-neighbour distance; 0: no limit
     cfg.PSEUDO_LABEL.HAEMATOXYLIN = False  # only the Otsu mask of the haematoxylin channel
 
+
+def _add_refine_keys(cfg: CN) -> None:
     # The blend m_u = alpha m_base + (1 - alpha) m_adapt and when labels are made.
     cfg.SELF_REFINE = CN()
     cfg.SELF_REFINE.REFRESH = "step"  # step: labels in every step | epoch: stored on disk

@@ -92,7 +92,10 @@ def test_nothing_of_detectron2_is_changed():
     added = found["added"]
     assert {name: set(added.pop(name)) for name in ADDED} == ADDED
     # What is left are registries of ours.
-    assert added == {"NUCLEI_HEAD": ["ConvNucleiHead", "SAMNucleiHead"]}
+    assert added == {
+        "NUCLEI_HEAD": ["ConvNucleiHead", "SAMNucleiHead"],
+        "PSEUDO_LABEL": ["SelfRefiningLabels", "StaticSAMLabels", "VoronoiClusterLabels"],
+    }
     assert found["datasets added"]
     assert all(
         name.rsplit("_", 1)[1] in ("train", "val", "test") for name in found["datasets added"]

@@ -58,7 +58,8 @@ def main() -> None:
     unfinished = arguments.output.with_name(f".{arguments.output.name}.part")
     try:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, unfinished)
+        with unfinished.open("wb") as file:
+            torch.save(content, file)
         os.replace(unfinished, arguments.output)
     except OSError as error:
         raise InputError(arguments.output, f"cannot be written ({error.strerror})") from error

@@ -13,7 +13,7 @@ from selfsam_d2.modeling.prompter import Prompter
 from selfsam_d2.modeling.sam_decoder import build_mask_decoder, build_prompt_encoder
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.vit import VIT_SIZES, SAMViTEncoder
-from selfsam_d2.pseudo_labels.maker import PseudoLabelMaker
+from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
 
 model = L(SelfSAM)(
     backbone=L(SAMAdapterBackbone)(encoder=L(SAMViTEncoder)(**VIT_SIZES["vit_b"])),
@@ -24,7 +24,7 @@ model = L(SelfSAM)(
     ),
     nuclei_head=L(SAMNucleiHead)(),
     contrast_head=L(ContrastHead)(),
-    label_maker=L(PseudoLabelMaker)(),
+    label_maker=L(SelfRefiningLabels)(),
     inference=L(NucleiInference)(
         input_side="${..input_side}", postprocess=L(PostProcessSettings)()
     ),

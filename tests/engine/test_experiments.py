@@ -1,6 +1,7 @@
 """Which runs a list of configs means, what row each stands for, and what its record is."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -32,11 +33,12 @@ def test_every_config_seed_and_shift_is_one_run():
 
 def test_a_config_keeps_its_own_shift_where_none_is_given(tmp_path):
     child = tmp_path / "mine_shift8.yaml"
-    child.write_text("INPUT:\n  NUCLEI:\n    SHIFT: 8\n")
-    (run,) = plan_experiments([str(child)], [3], None, ["MODEL.META_ARCHITECTURE", "SelfSAM"])
+    base = Path(DEMO).absolute()
+    child.write_text(f"_BASE_: {base}\nINPUT:\n  NUCLEI:\n    SHIFT: 8\n")
+    (run,) = plan_experiments([str(child)], [3])
     assert run.name == "mine_shift8_seed3"
     with pytest.raises(InputError, match="second run named mine_shift8_seed3"):
-        plan_experiments([str(child)] * 2, [3], None, ["MODEL.META_ARCHITECTURE", "SelfSAM"])
+        plan_experiments([str(child)] * 2, [3])
 
 
 @pytest.mark.parametrize(

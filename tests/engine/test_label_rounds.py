@@ -74,7 +74,7 @@ def test_a_round_reads_masks_of_the_earlier_training(small_config, adapted, tmp_
 
 def test_a_round_needs_the_cache_and_its_weights(small_config):
     keys = ("SELF_REFINE.BASE_WEIGHTS", "gone.pth")
-    with pytest.raises(InputError, match=r"BASE_WEIGHTS 'gone\.pth': draws .* BASE_CACHE to True"):
+    with pytest.raises(InputError, match=r"BASE_WEIGHTS 'gone\.pth': draws .*BASE_CACHE to True"):
         check_config(small_config(*keys))
     with pytest.raises(InputError, match=r"gone\.pth: no such file of weights"):
         SelfSAMTrainer(small_config(*CACHED, *keys))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from selfsam_d2.data.synthetic import write_synthetic_dataset
 from selfsam_d2.engine.setup import load_config
@@ -25,6 +26,16 @@ TINY = (
     *("MODEL.SAM.INPUT_SIDE", "64", "INPUT.NUCLEI.CROP", "64", "SOLVER.MAX_ITER", "8"),
     *("INFERENCE.WINDOW", "64", "INFERENCE.OVERLAP", "16"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget():
+    """Other tests register their own datasets by these names."""
+    yield
+    for name in ("synthetic_train", "synthetic_train_pseudo"):
+        if name in DatasetCatalog:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
 
 
 @pytest.fixture(scope="module")

@@ -37,23 +37,35 @@ NO_NETWORK = {
 GIGABYTE = 1 << 20  # in kB, the unit of ru_maxrss
 
 
+# Linux counts the memory of the process that forked as the child's: it must be a small one.
+SMALL_PARENT = """
+import os, subprocess, sys
+process = subprocess.Popen([sys.executable, *sys.argv[2:]])
+_, status, usage = os.wait4(process.pid, 0)
+with open(sys.argv[1], "w") as file:
+    file.write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 def measured(arguments, folder, given="", **variables):
     """(exit status, stdout, stderr, most memory in kB) of Python in a process of its own."""
     folder.mkdir(exist_ok=True)
+    memory = folder / "memory"
     files = [folder / name for name in ("stdin", "stdout", "stderr")]
     files[0].write_text(given)
     with files[0].open() as stdin, files[1].open("w") as stdout, files[2].open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
+        process = subprocess.run(
+            [sys.executable, "-c", SMALL_PARENT, str(memory), *map(str, arguments)],
+            check=False,
             cwd=ROOT,
             env={**os.environ, **NO_NETWORK, **variables},
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, files[1].read_text(), files[2].read_text(), usage.ru_maxrss
+    said = (path.read_text() for path in files[1:])
+    return process.returncode, *said, int(memory.read_text())
 
 
 def typed(name, folder):
