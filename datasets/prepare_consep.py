@@ -14,29 +14,10 @@ images, copies where links are not possible).
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
+from functools import partial
 
-from selfsam_d2.data.images import find_images
-from selfsam_d2.data.prepare_split import add_split_options, check_images_of_split, prepare_split
-from selfsam_d2.engine.arguments import OneLineParser
+from selfsam_d2.engine.prepare_dataset import prepare_from_label_folder
 from selfsam_d2.errors import run_command
-from selfsam_d2.structures.label_maps import find_label_maps
-
-
-def main() -> None:
-    """Place the images, write the JSON, and say what it holds."""
-    parser = OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_split_options(parser, "consep")
-    parser.add_argument("--labels", type=Path, required=True, help="folder of the .mat files")
-    options = parser.parse_args()
-    images = find_images(options.images)
-    check_images_of_split("consep", options, images)
-    sys.stdout.write(prepare_split("consep", options, images, find_label_maps(options.labels)))
-
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(partial(prepare_from_label_folder, "consep", __doc__))
