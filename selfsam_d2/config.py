@@ -65,10 +65,6 @@ def _add_head_keys(cfg: CN) -> None:
     cfg.MODEL.NUCLEI_HEAD.IN_FEATURES = ()
     cfg.MODEL.NUCLEI_HEAD.CONV_DIM = 128
     cfg.MODEL.NUCLEI_HEAD.NORM = "GN"
-    # Not in the paper: a map of the points beside foreground and HV maps, whose peaks are the
-    # markers of the post-processing. SAMNucleiHead only. POINT_SIGMA: px, of its Gaussians.
-    cfg.MODEL.NUCLEI_HEAD.POINT_MAP = False
-    cfg.MODEL.NUCLEI_HEAD.POINT_SIGMA = 2.5
     cfg.MODEL.CONTRAST = CN()
     cfg.MODEL.CONTRAST.DIM = 128  # d
     cfg.MODEL.CONTRAST.TEMPERATURE = 0.1  # tau
@@ -81,7 +77,6 @@ def _add_head_keys(cfg: CN) -> None:
     cfg.MODEL.LOSS.FOREGROUND_WEIGHT = 1.0  # L_B
     cfg.MODEL.LOSS.DISTANCE_WEIGHT = 5.0  # L_D
     cfg.MODEL.LOSS.CONTRAST_WEIGHT = 1.0  # L_C
-    cfg.MODEL.LOSS.POINT_WEIGHT = 1.0  # of the point map, where there is one
     # True: the literal form of L_P, in which a nucleus without a labelled pixel still counts in
     # the sum and in K. False leaves it out of both.
     cfg.MODEL.LOSS.KEEP_EMPTY_PROMPTS = True
@@ -195,10 +190,6 @@ def _add_output_keys(cfg: CN) -> None:
     cfg.POSTPROCESS.MARKER_THRESHOLD = 0.4
     cfg.POSTPROCESS.MARKER_OPENING = 3  # px, side of the ellipse
     cfg.POSTPROCESS.MIN_MARKER_AREA = 10  # px^2
-    # With MODEL.NUCLEI_HEAD.POINT_MAP: peaks of it above PEAK_THRESHOLD, at least PEAK_DISTANCE px
-    # apart, are the markers.
-    cfg.POSTPROCESS.PEAK_THRESHOLD = 0.3
-    cfg.POSTPROCESS.PEAK_DISTANCE = 3
     # px, odd, of the Gaussian that smooths the energy before the watershed; 1: none
     cfg.POSTPROCESS.SMOOTHING_KERNEL = 3
 

@@ -24,7 +24,6 @@ from selfsam_d2.structures.labels import IGNORE
 __all__ = [
     "HEAD_LOSS_NAMES",
     "LOSS_NAMES",
-    "POINT_LOSS",
     "contrast_loss",
     "crop_losses",
     "head_losses",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 HEAD_LOSS_NAMES = ("loss_foreground", "loss_distance")  # those that read the nuclei head alone
-POINT_LOSS = "loss_point"  # of the point map, which is not in the paper
 LOSS_NAMES = ("loss_prompt", *HEAD_LOSS_NAMES, "loss_contrast")
 
 
@@ -54,7 +52,7 @@ def crop_losses(
 
     Args:
         logits: (K, c, c) of m_adapt; None where L_P is switched off.
-        head: (3 or more, c, c): foreground logit, HV map in x and y.
+        head: (3, c, c): foreground logit, HV map in x and y.
         prompt_labels: (c, c) S_P.
         instance_labels: (c, c) S_I.
         weights: name of :data:`LOSS_NAMES` -> weight.
@@ -79,7 +77,7 @@ def head_losses(head: Tensor, labels: Tensor, *, weights: dict[str, float]) -> d
         losses["loss_foreground"] = foreground_loss(head[0], labels)
     if weights["loss_distance"]:
         losses["loss_distance"] = hv_map_loss(
-            head[1:3], hv_map(labels), labels > 0, labels == IGNORE
+            head[1:], hv_map(labels), labels > 0, labels == IGNORE
         )
     return losses
 

@@ -198,19 +198,19 @@ class NucleiInference:
         """
         maps = (self.predict_maps(predict, image).numpy() for image in images)
         if not self.workers:
-            return [_finish(each, _separate(each, self.postprocess)) for each in maps]
+            return [
+                _finish(each, separate_nuclei(each[0], each[1:], self.postprocess)) for each in maps
+            ]
         pool = _worker_pool(self.workers)
         try:
-            begun = [(each, pool.submit(_separate, each, self.postprocess)) for each in maps]
+            begun = [
+                (each, pool.submit(separate_nuclei, each[0], each[1:], self.postprocess))
+                for each in maps
+            ]
             return [_finish(each, future.result()) for each, future in begun]
         except BrokenProcessPool:
             _worker_pool.cache_clear()  # the next call begins with new processes
             raise
-
-
-def _separate(maps: NDArray[np.float32], settings: PostProcessSettings) -> NDArray[np.int32]:
-    """The instance map of B, the HV map and the point map, if there is one."""
-    return separate_nuclei(maps[0], maps[1:3], settings, maps[3] if len(maps) > 3 else None)
 
 
 def _finish(maps: NDArray[np.float32], instance_map: NDArray[np.int32]) -> dict[str, Any]:

@@ -27,8 +27,7 @@ NUCLEI_HEAD_REGISTRY = Registry("NUCLEI_HEAD")
 NUCLEI_HEAD_REGISTRY.__doc__ = """
 Registry for prompt-free nuclei heads, built with (cfg, output shape of the backbone): the maps of
 the backbone by name, or its map (B, C, h, w) where it has one -> (B, 3, H, W), of which channel 0
-is the foreground logit and channels 1, 2 are the HV map in x and y. With
-MODEL.NUCLEI_HEAD.POINT_MAP a head has a channel 3, the logit of a map of the points.
+is the foreground logit and channels 1, 2 are the HV map in x and y.
 """
 
 NUM_MAPS = 3  # foreground logit, HV map in x and y
@@ -42,23 +41,19 @@ def build_nuclei_head(cfg: Any, input_shape: Mapping[str, ShapeSpec]) -> nn.Modu
 
 @NUCLEI_HEAD_REGISTRY.register()
 class SAMNucleiHead(nn.Module):
-    """SAM's mask-decoder design with an output token for each map and no prompt.
+    """SAM's mask-decoder design with three output tokens and no prompt.
 
     Two-way transformer of depth 2, 4x up-scaling, hypernetwork MLPs. Empty sparse prompt; the
     dense prompt is SAM's no-mask embedding, which is not trained.
-
-    Args:
-        point_map: whether there is a fourth map, the logit of :func:`point_map`.
     """
 
     no_mask_embed: Tensor
 
     @configurable
-    def __init__(self, *, point_map: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        maps = NUM_MAPS + point_map
         self.transformer = build_two_way_transformer()
-        self.output_tokens = nn.Embedding(maps, EMBED_DIM)
+        self.output_tokens = nn.Embedding(NUM_MAPS, EMBED_DIM)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(EMBED_DIM, EMBED_DIM // 4, kernel_size=2, stride=2),
             LayerNorm2d(EMBED_DIM // 4),
@@ -67,7 +62,7 @@ class SAMNucleiHead(nn.Module):
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(EMBED_DIM, EMBED_DIM, UPSCALED, 3) for _ in range(maps)
+            MLP(EMBED_DIM, EMBED_DIM, UPSCALED, 3) for _ in range(NUM_MAPS)
         )
         self.pe_layer = PositionEmbeddingRandom(EMBED_DIM // 2)
         self.register_buffer("no_mask_embed", torch.zeros(1, EMBED_DIM))
@@ -81,7 +76,7 @@ class SAMNucleiHead(nn.Module):
                 f"reads one map of {EMBED_DIM} channels and stride {STRIDE}, but "
                 f"{cfg.MODEL.BACKBONE.NAME} gives {', '.join(input_shape)}; use ConvNucleiHead",
             )
-        return {"point_map": cfg.MODEL.NUCLEI_HEAD.POINT_MAP}
+        return {}
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Foreground logits and HV map.
@@ -90,8 +85,7 @@ class SAMNucleiHead(nn.Module):
             embedding: (B, 256, S/16, S/16).
 
         Returns:
-            (B, 3 or 4, S/4, S/4): foreground logit, then the linear HV map in x and y, then the
-            logit of the point map if there is one.
+            (B, 3, S/4, S/4): foreground logit, then the linear HV map in x and y.
         """
         batch, channels, height, width = embedding.shape
         position = self.pe_layer((height, width))[None].expand(batch, -1, -1, -1)
@@ -105,11 +99,12 @@ class SAMNucleiHead(nn.Module):
         )
         return torch.einsum("btc,bchw->bthw", weights, upscaled)
 
-    def from_sam_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    @staticmethod
+    def from_sam_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Start from SAM's mask decoder.
 
-        The foreground token starts from SAM's single-mask token, the others from its multi-mask
-        tokens in their order, likewise their hypernetworks.
+        The foreground token starts from SAM's single-mask token, the two distance tokens from its
+        first two multi-mask tokens, likewise their hypernetworks.
 
         Args:
             state: a SAM state dict with ``mask_decoder.`` and ``prompt_encoder.`` keys.
@@ -118,16 +113,15 @@ class SAMNucleiHead(nn.Module):
             state dict of this class.
         """
         prefix = "mask_decoder."
-        maps = len(self.output_tokens.weight)
         own = {}
         for key, value in state.items():
             name = key.removeprefix(prefix)
             if not key.startswith(prefix) or name.startswith(("iou_",)):
                 continue
             if name == "mask_tokens.weight":
-                own["output_tokens.weight"] = value[:maps].clone()
+                own["output_tokens.weight"] = value[:NUM_MAPS].clone()
             elif name.startswith("output_hypernetworks_mlps."):
-                if int(name.split(".")[1]) < maps:
+                if int(name.split(".")[1]) < NUM_MAPS:
                     own[name] = value
             else:
                 own[name] = value

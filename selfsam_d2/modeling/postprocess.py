@@ -17,7 +17,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.feature import peak_local_max
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.marker_watershed import marker_watershed, owners_of_markers
@@ -49,8 +48,6 @@ class PostProcessSettings:
         min_marker_area: markers of fewer px² are dropped; 0 keeps all.
         smoothing_kernel: side in px, odd, of the Gaussian that smooths the energy before the
             watershed; 1 = no smoothing.
-        peak_threshold: of a point map, peaks above it are markers, in [0, 1].
-        peak_distance: px, at least 1, that peaks of a point map are apart.
 
     Raises:
         InputError: if a setting is out of its range.
@@ -63,17 +60,12 @@ class PostProcessSettings:
     marker_opening: int = 3
     min_marker_area: int = 10
     smoothing_kernel: int = 3
-    peak_threshold: float = 0.3
-    peak_distance: int = 3
 
     def __post_init__(self) -> None:
         if not 0 < self.foreground_threshold <= 1:
             _refuse("foreground_threshold", "above 0 and at most 1", self.foreground_threshold)
-        for name in ("marker_threshold", "peak_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                _refuse(name, "from 0 to 1", getattr(self, name))
-        if self.peak_distance < 1:
-            _refuse("peak_distance", "of at least 1", self.peak_distance)
+        if not 0 <= self.marker_threshold <= 1:
+            _refuse("marker_threshold", "from 0 to 1", self.marker_threshold)
         for name in ("min_object_area", "min_marker_area"):
             if getattr(self, name) < 0:
                 _refuse(name, "of at least 0", getattr(self, name))
@@ -89,10 +81,7 @@ def _refuse(name: str, expected: str, value: float) -> None:
 
 
 def separate_nuclei(
-    foreground: FloatArray,
-    hv: FloatArray,
-    settings: PostProcessSettings,
-    points: FloatArray | None = None,
+    foreground: FloatArray, hv: FloatArray, settings: PostProcessSettings
 ) -> NDArray[np.int32]:
     r"""Split the foreground into nuclei along the steep falls of the HV map.
 
@@ -113,7 +102,6 @@ def separate_nuclei(
         hv: :math:`D`, (2, H, W) in the order x, y, about [-1, 1]; any positive scale per axis
             gives the same result.
         settings: thresholds and sizes.
-        points: (H, W) point map in [0, 1]; its peaks are the markers instead of low energy.
 
     Returns:
         (H, W) int32 instance map: 0 background, 1..N nuclei without gaps.
@@ -131,11 +119,7 @@ def separate_nuclei(
         first, second = (each.result() for each in falls)
         energy = np.maximum(first, second, out=first)
         landscape = pool.submit(_landscape, energy, inside, settings.smoothing_kernel)
-        if points is None:
-            parts = _low_energy(objects, energy, settings)
-        else:
-            parts = _peaks(objects, points, settings)
-        markers, owners = _complete_markers(objects, parts)
+        markers, owners = _label_markers(objects, energy, settings)
     return marker_watershed(landscape.result(), markers, objects, owners)
 
 
@@ -220,10 +204,13 @@ def _scale_to_unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def _low_energy(
+def _label_markers(
     objects: NDArray[np.int32], energy: NDArray[np.float64], settings: PostProcessSettings
-) -> NDArray[np.int32]:
-    """(H, W) int32 markers 1..M: where the energy is low, opened, without small ones."""
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(H, W) int32 markers 1..N; an object that holds none is a marker as a whole.
+
+    Also (N + 1,) the object of each marker, 0 for 0.
+    """
     ellipse = cv2.getStructuringElement(
         cv2.MORPH_ELLIPSE, (settings.marker_opening, settings.marker_opening)
     )
@@ -232,31 +219,7 @@ def _low_energy(
     parts, areas = _label_parts(opened.view(np.bool_))
     keep = areas >= settings.min_marker_area
     keep[0] = False
-    return np.take(np.where(keep, np.cumsum(keep), 0).astype(np.int32), parts)
-
-
-def _peaks(
-    objects: NDArray[np.int32], points: FloatArray, settings: PostProcessSettings
-) -> NDArray[np.int32]:
-    """(H, W) int32 markers 1..M: the pixels of the peaks of the point map on the foreground."""
-    places = peak_local_max(
-        np.where(objects > 0, points, 0),
-        min_distance=settings.peak_distance,
-        threshold_abs=settings.peak_threshold,
-        exclude_border=False,
-    )
-    markers = np.zeros(objects.shape, dtype=np.int32)
-    markers[tuple(places.T)] = np.arange(1, len(places) + 1)
-    return markers
-
-
-def _complete_markers(
-    objects: NDArray[np.int32], markers: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """(H, W) int32 markers 1..N; an object that holds none is a marker as a whole.
-
-    Also (N + 1,) the object of each marker, 0 for 0.
-    """
+    markers = np.take(np.where(keep, np.cumsum(keep), 0).astype(np.int32), parts)
     owners = owners_of_markers(markers, objects)
     unmarked = np.setdiff1d(np.arange(1, int(objects.max()) + 1), owners)
     if len(unmarked):

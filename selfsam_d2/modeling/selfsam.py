@@ -15,15 +15,8 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
 
-from selfsam_d2.losses.points import point_map, point_map_loss
 from selfsam_d2.modeling.backbone import EMBEDDING
-from selfsam_d2.modeling.crop_losses import (
-    LOSS_NAMES,
-    POINT_LOSS,
-    contrast_loss,
-    crop_losses,
-    silent_zero,
-)
+from selfsam_d2.modeling.crop_losses import LOSS_NAMES, contrast_loss, crop_losses, silent_zero
 from selfsam_d2.modeling.crop_model import CropModel
 from selfsam_d2.modeling.inference import NucleiInference
 from selfsam_d2.modeling.nuclei_head import ContrastHead, build_nuclei_head
@@ -58,7 +51,6 @@ class SelfSAM(CropModel):
         pixel_mean: of RGB in 0 ... 255.
         pixel_std: of RGB in 0 ... 255.
         seed: of what is drawn in a step.
-        point_sigma: px, of the Gaussians of the point map, if the head has one.
 
     Attributes:
         alpha: alpha_t of the blend, in [0, 1]; set by the self-refine hook each epoch.
@@ -83,7 +75,6 @@ class SelfSAM(CropModel):
         pixel_mean: list[float],
         pixel_std: list[float],
         seed: int = 0,
-        point_sigma: float = 2.5,
     ) -> None:
         super().__init__(inference=inference, pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.backbone = backbone
@@ -95,7 +86,6 @@ class SelfSAM(CropModel):
         self.keep_empty_prompts = keep_empty_prompts
         self.input_side = input_side
         self.seed = seed
-        self.point_sigma = point_sigma
         self.alpha = 1.0
         self.consensus = True
         self.step = 0
@@ -118,11 +108,7 @@ class SelfSAM(CropModel):
             "contrast_head": ContrastHead(cfg),
             "label_maker": build_label_maker(cfg),
             "inference": NucleiInference(cfg),
-            "loss_weights": {
-                **dict(zip(LOSS_NAMES, weights, strict=True)),
-                **({POINT_LOSS: loss.POINT_WEIGHT} if cfg.MODEL.NUCLEI_HEAD.POINT_MAP else {}),
-            },
-            "point_sigma": cfg.MODEL.NUCLEI_HEAD.POINT_SIGMA,
+            "loss_weights": dict(zip(LOSS_NAMES, weights, strict=True)),
             "keep_empty_prompts": loss.KEEP_EMPTY_PROMPTS,
             "input_side": cfg.MODEL.SAM.INPUT_SIDE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -185,9 +171,9 @@ class SelfSAM(CropModel):
         return self.predict_embedding(embedding, images.shape[-2:])
 
     def predict_embedding(self, embedding: Tensor, size: Sequence[int]) -> Tensor:
-        """As :meth:`predict_windows`, from z_adapt (B, 256, S/16, S/16): (B, 3 or 4, *size)."""
+        """As :meth:`predict_windows`, from z_adapt (B, 256, S/16, S/16): (B, 3, *size)."""
         head = resize_maps(self.inference_settings.decode(self.nuclei_head, embedding), size)
-        return torch.cat([head[:, :1].sigmoid(), head[:, 1:3], head[:, 3:].sigmoid()], dim=1)
+        return torch.cat([head[:, :1].sigmoid(), head[:, 1:]], dim=1)
 
     def prompt_logits(
         self, embedding: Tensor, tokens: Tensor, size: Sequence[int], share: float = 1.0
@@ -258,10 +244,6 @@ class SelfSAM(CropModel):
                 prompt_labels,
                 generator_seed(self.seed, self.step, sample["image_id"]),
             )
-        if POINT_LOSS in self.loss_weights:
-            context = sample["context_points"].to(self.device)
-            target = point_map(context, (head.shape[1], head.shape[2]), self.point_sigma)
-            losses[POINT_LOSS] = point_map_loss(head[3], target, outside)
         return losses, label_statistics(
             prompt_labels, instance_labels, labels[2], ~outside, len(sample["points"])
         )

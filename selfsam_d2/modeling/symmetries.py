@@ -26,13 +26,13 @@ def average_over_symmetries(
     where :math:`g` also acts on the two components of the HV map, as on any vector.
 
     Args:
-        predict: :math:`f`, (3, h, w) image -> (3 or more, h, w): B, the HV map in x and y, then
-            maps without a direction; it must take the transposed size too.
+        predict: :math:`f`, (3, h, w) image -> (3, h, w): B, then the HV map in x and y; it must
+            take the transposed size too.
         image: (3, H, W), any type.
         count: n: 1 the image as it is, 2 and its mirror image, 4 all flips, 8 and quarter turns.
 
     Returns:
-        (3 or more, H, W) float.
+        (3, H, W) float.
 
     Raises:
         ValueError: ``count`` is none of :data:`SYMMETRIES`.
@@ -44,12 +44,11 @@ def average_over_symmetries(
         axes = [axis for axis, flipped in ((1, upended), (2, mirrored)) if flipped]
         turned = image.transpose(1, 2) if transposed else image
         maps = predict(turned.flip(axes).contiguous()).flip(axes).float()
-        across, down = maps[1:3]
+        foreground, across, down = maps
         across, down = (-across if mirrored else across), (-down if upended else down)
         if transposed:
-            across, down = down, across
-        found = torch.stack([maps[0], across, down, *maps[3:]])
-        found = found.transpose(1, 2) if transposed else found
+            foreground, across, down = foreground.T, down.T, across.T
+        found = torch.stack([foreground, across, down])
         total = found if total is None else total + found
     assert total is not None  # a group has at least one element
     return total / count
