@@ -173,9 +173,6 @@ def _add_output_keys(cfg: CN) -> None:
     # Flips and quarter turns that the prediction is averaged over: 1 (none), 2, 4 or 8. As many
     # times the time; not in the paper.
     cfg.INFERENCE.SYMMETRIES = 1
-    # Sizes of the image, relative to its own, that the prediction is averaged over. Not in the
-    # paper.
-    cfg.INFERENCE.SCALES = (1.0,)
     cfg.INFERENCE.AMP = True  # half precision on a GPU; a CPU predicts in fp32
     # Processes that post-process images while the network is at the next ones (it is then given
     # WORKERS + 1 images at a time); 0: no processes. For a GPU: on a CPU they compete with it.

@@ -48,7 +48,6 @@ CHOICES: dict[str, Sequence[str | int]] = {
     "MODEL.NUCLEI_HEAD.NORM": ("GN", "LN", "BN", ""),
 }
 SMALLEST = 1e-12  # of what must be above zero
-LARGEST_SCALE = 8  # a larger one is a mistake that would fill the memory
 # Key -> smallest and largest value.
 RANGES: dict[str, tuple[float, float]] = {
     "SELF_REFINE.ALPHA_CONSTANT": (0, 1),
@@ -174,11 +173,6 @@ def _check_sizes(cfg: Any) -> None:
         )
     if predicts_by_windows(cfg):
         _check_windows(cfg)
-    scales = cfg.INFERENCE.SCALES
-    if not scales or not all(0 < each <= LARGEST_SCALE for each in scales):
-        raise InputError(
-            f"INFERENCE.SCALES {tuple(scales)}", f"expected numbers above 0, up to {LARGEST_SCALE}"
-        )
     scale = cfg.INPUT.NUCLEI.SCALE
     if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
         raise InputError(

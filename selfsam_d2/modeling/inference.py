@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsam_d2.modeling.backbone import SIZE_DIVISIBILITY, STRIDE
-from selfsam_d2.modeling.image_scales import average_over_scales
 from selfsam_d2.modeling.instances import instances_from_map
 from selfsam_d2.modeling.postprocess import PostProcessSettings, separate_nuclei
 from selfsam_d2.modeling.sliding_window import decode_by_windows, predict_by_windows
@@ -52,8 +51,6 @@ class NucleiInference:
         input_side: S, side that a training crop is resized to for the encoder, px.
         symmetries: orientations that the prediction is averaged over: 1, 2, 4 or 8, see
             :func:`average_over_symmetries`.
-        scales: sizes of the image, relative to its own, that the prediction is averaged over, see
-            :func:`average_over_scales`.
         amp: half precision on a GPU; a CPU predicts in fp32.
         workers: processes that post-process images while the network is at the next ones; 0: this
             process does it.
@@ -72,7 +69,6 @@ class NucleiInference:
         crop: int = 224,
         input_side: int = 1024,
         symmetries: int = 1,
-        scales: Sequence[float] = (1.0,),
         amp: bool = True,
         workers: int = 0,
         postprocess: PostProcessSettings | None = None,
@@ -85,7 +81,6 @@ class NucleiInference:
         self.crop = crop
         self.input_side = input_side
         self.symmetries = symmetries
-        self.scales = tuple(scales)
         self.amp = amp
         self.workers = workers
         self.postprocess = postprocess or PostProcessSettings()
@@ -101,7 +96,6 @@ class NucleiInference:
             "crop": cfg.INPUT.NUCLEI.CROP,
             "input_side": cfg.MODEL.SAM.INPUT_SIDE,
             "symmetries": cfg.INFERENCE.SYMMETRIES,
-            "scales": cfg.INFERENCE.SCALES,
             "amp": cfg.INFERENCE.AMP,
             "workers": cfg.INFERENCE.WORKERS,
             "postprocess": PostProcessSettings(
@@ -158,15 +152,12 @@ class NucleiInference:
             (3, H, W) float on the CPU: B in [0, 1], then the HV map in x and y.
         """
 
-        def predict_one(resized: Tensor) -> Tensor:
-            return self._predict_as_it_is(predict, resized)
+        def predict_one(turned: Tensor) -> Tensor:
+            return self._predict_orientation(predict, turned)
 
-        def predict_scales(turned: Tensor) -> Tensor:
-            return average_over_scales(predict_one, turned, self.scales)
+        return average_over_symmetries(predict_one, image, self.symmetries)
 
-        return average_over_symmetries(predict_scales, image, self.symmetries)
-
-    def _predict_as_it_is(self, predict: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    def _predict_orientation(self, predict: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         side = self.tile_side(image.shape[1], image.shape[2])
         device = image.device.type
         with torch.autocast(device, enabled=self.amp and device == "cuda"):

@@ -1,7 +1,6 @@
 """Values of the config and datasets that cannot be used are named before anything starts."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -44,16 +43,13 @@ def test_values_out_of_range_are_named(small_config, key):
         ("MODEL.SAM.INPUT_SIDE", "100"),
         ("MODEL.SAM.INPUT_SIDE", "0"),
         ("INFERENCE.OVERLAP", "64"),
-        ("INFERENCE.SCALES", "()"),
-        ("INFERENCE.SCALES", "(1.0, 0.0)"),
-        ("INFERENCE.SCALES", "(20.0,)"),
         ("PROMPT.NUM_NEGATIVES", "5"),
         ("PROMPT.MASK_TOKEN", "4"),
         ("POSTPROCESS.SOBEL_KERNEL", "20"),
     ],
 )
 def test_more_values_that_cannot_be_used(small_config, key, value):
-    with pytest.raises(InputError, match=re.escape(f"{key} {value}: expected")):
+    with pytest.raises(InputError, match=f"{key} {value}: expected"):
         check_config(small_config(key, value))
 
 
