@@ -182,13 +182,9 @@ class SelfSAM(CropModel):
         return resize_maps(self.prompter(embedding, tokens, share)[None], size)[0]
 
     def make_prompt_label(
-        self,
-        sample: dict[str, Any],
-        base_masks: Tensor | None,
-        adapted_masks: Tensor | None,
-        foreground: Tensor,
+        self, sample: dict[str, Any], base_masks: Tensor | None, adapted_masks: Tensor | None
     ) -> PromptLabel:
-        """S_P (c, c) of one crop, from m_base and m_adapt (K, c, c) and B (c, c) in [0, 1].
+        """S_P (c, c) of one crop, from m_base and m_adapt (K, c, c) in [0, 1].
 
         ``base_masks`` may be None where alpha is 0, ``adapted_masks`` where it is 1, and both
         where the label maker needs none.
@@ -200,7 +196,6 @@ class SelfSAM(CropModel):
             base=base_masks,
             adapted=adapted_masks,
             alpha=self.alpha,
-            foreground=foreground if self.consensus else None,
         )
 
     def make_instance_label(self, label: PromptLabel, foreground: Tensor) -> InstanceLabel:
@@ -277,6 +272,6 @@ class SelfSAM(CropModel):
             with torch.no_grad():
                 given = self.prompt_logits(base, tokens, foreground.shape).sigmoid()
         adapted_masks = None if logits is None else logits.detach().sigmoid()
-        label = self.make_prompt_label(sample, given, adapted_masks, foreground)
+        label = self.make_prompt_label(sample, given, adapted_masks)
         instance = self.make_instance_label(label, foreground)
         return logits, (label.labels, instance.labels, instance.recovered)

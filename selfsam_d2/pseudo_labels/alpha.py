@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["ALPHA_SCHEDULES", "alpha_schedule", "blend_targets", "join_decoder"]
+__all__ = ["ALPHA_SCHEDULES", "alpha_schedule", "blend_targets"]
 
 ALPHA_SCHEDULES = ("linear", "constant", "exponential", "step", "static")
 
@@ -77,34 +77,3 @@ def blend_targets(base: Tensor, adapted: Tensor, alpha: float) -> Tensor:
     if not 0 <= alpha <= 1:
         raise ValueError(f"Expected argument `alpha` to be in [0, 1], but got {alpha}.")
     return (alpha * base.detach()).add_(adapted.detach(), alpha=1 - alpha)
-
-
-def join_decoder(targets: Tensor, foreground: Tensor, cells: Tensor, weight: float) -> Tensor:
-    r"""Give the prompt-free decoder a say in the target of each nucleus; not in the paper.
-
-    .. math:: m'_u = (1 - w)\, m_u + w\, B\, 1_{cell}
-
-    Where masks and decoder disagree, the pixel goes to the one that is surer, instead of being
-    ignored as by the consensus filter. The points still say how many nuclei there are and where
-    they part.
-
-    Args:
-        targets: (K, H, W) m_u in [0, 1].
-        foreground: (H, W) B in [0, 1]; detached here.
-        cells: (K, H, W) bool: the pixels that may belong to each nucleus, no pixel to two.
-        weight: w in [0, 1].
-
-    Returns:
-        (K, H, W) in [0, 1], without a gradient.
-
-    Raises:
-        ValueError: shapes do not fit, or the weight is not in [0, 1].
-    """
-    if targets.shape != cells.shape or targets.shape[1:] != foreground.shape:
-        raise ValueError(
-            f"Expected arguments `targets` and `cells` (K, H, W) and `foreground` (H, W), but got "
-            f"{tuple(targets.shape)}, {tuple(cells.shape)} and {tuple(foreground.shape)}."
-        )
-    if not 0 <= weight <= 1:
-        raise ValueError(f"Expected argument `weight` to be in [0, 1], but got {weight}.")
-    return (1 - weight) * targets.detach() + weight * foreground.detach() * cells

@@ -9,7 +9,6 @@ from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 from selfsam_d2.pseudo_labels.build import build_label_maker, label_maker_names
 from selfsam_d2.pseudo_labels.registry import LabelMaker
-from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
 
 CONFIG = "configs/demo.yaml"
 
@@ -18,12 +17,10 @@ def masks(seed):
     return torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-def label(maker, alpha, foreground, say=None):
+def label(maker, alpha, foreground):
     points = torch.tensor([[3.0, 3.0], [9.0, 4.0], [12.0, 12.0]])
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)
-    prompt = maker.prompt_label(
-        image, points, points, base=masks(0), adapted=masks(1), alpha=alpha, foreground=say
-    )
+    prompt = maker.prompt_label(image, points, points, base=masks(0), adapted=masks(1), alpha=alpha)
     return prompt, maker.instance_label(prompt, foreground)
 
 
@@ -67,19 +64,3 @@ def test_static_labels_do_not_listen_to_the_prediction():
     same, refined = label(refining, 1.0, foreground)
     assert torch.equal(same.labels, prompt.labels)
     assert not torch.equal(refined.labels, prompt.labels)
-
-
-def test_the_decoder_has_a_say_in_the_refining_labels_only():
-    keys = ["PSEUDO_LABEL.VORONOI", "True", "PSEUDO_LABEL.DECODER_WEIGHT", "0.5"]
-    foreground = torch.rand(16, 16, generator=torch.Generator().manual_seed(2))
-    for name in label_maker_names():
-        maker = build_label_maker(load_config(CONFIG, [*keys, "PSEUDO_LABEL.NAME", name]))
-        without, _ = label(maker, 1.0, foreground)
-        listening, _ = label(maker, 1.0, foreground, foreground)
-        same = torch.equal(without.labels, listening.labels)
-        assert same == (name != "SelfRefiningLabels"), name
-
-
-def test_without_cells_the_decoder_has_no_say():
-    with pytest.raises(ValueError, match="voronoi"):
-        SelfRefiningLabels(decoder_weight=0.5)
