@@ -38,7 +38,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config-file", required=True, help="YAML of the training")
     parser.add_argument("--weights", required=True, help="checkpoint of the training")
     parser.add_argument(
-        "--base", required=True, choices=CATALOG, help="name of the weights that it started from"
+        "--base",
+        required=True,
+        choices=[entry.name for entry in CATALOG.values() if not entry.shipped],
+        help="name of the weights that it started from",
     )
     parser.add_argument("--output", type=Path, required=True, help="file to write (.pth)")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of the config")
