@@ -112,6 +112,10 @@ def _add_label_keys(cfg: CN) -> None:
     # First epoch in which the consensus acts; S_I is S_P before. The paper: 0. A decoder that knows
     # nothing yet agrees by chance, and what it disagrees with is ignored: it can settle there.
     cfg.PSEUDO_LABEL.CONSENSUS_START = 0
+    # Not in the paper: weight w of B in m_u, and the first epoch in which it has one: from then on
+    # m_u,k is (1 - w) m_u,k + w B in the cell of p_k, divided by its maximum. Needs VORONOI.
+    cfg.PSEUDO_LABEL.DECODER_WEIGHT = 0.0
+    cfg.PSEUDO_LABEL.DECODER_START = 0
     # Limits of the domain of m_u,k, none of them in the paper.
     cfg.PSEUDO_LABEL.VORONOI = False  # only the pixels nearest to p_k
     cfg.PSEUDO_LABEL.MAX_RADIUS = 0.0  # x median nearest-neighbour distance; 0: no limit

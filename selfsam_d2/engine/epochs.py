@@ -1,4 +1,4 @@
-"""What changes from epoch to epoch: alpha, and whether the consensus filter acts."""
+"""What changes from epoch to epoch: alpha, and who has a say in the labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def epoch_alpha(cfg: Any, epoch: int, epochs: int) -> float:
 
 
 def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
-    """Set alpha and consensus of a model as the training has them in an epoch.
+    """Set alpha, consensus and the say of the decoder as the training has them in an epoch.
 
     Args:
         model: changed in place.
@@ -37,3 +37,4 @@ def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
     """
     model.alpha = epoch_alpha(cfg, epoch, epochs)
     model.consensus = epoch >= cfg.PSEUDO_LABEL.CONSENSUS_START
+    model.decoder_joins = epoch >= cfg.PSEUDO_LABEL.DECODER_START

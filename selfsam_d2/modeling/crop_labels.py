@@ -60,7 +60,7 @@ def label_crop(model: SelfSAM, sample: dict[str, Any], *, all_masks: bool = True
     if all_masks or (model.alpha < 1 and model.label_maker.uses_adapted):
         adapted_masks = model.prompt_logits(adapted[EMBEDDING], tokens, size).sigmoid()
     prediction = model.predict_embedding(adapted[EMBEDDING], size)[0]
-    prompt = model.make_prompt_label(sample, base_masks, adapted_masks)
+    prompt = model.make_prompt_label(sample, base_masks, adapted_masks, prediction[0])
     model.train(was_training)
     return CropLabels(
         base=base_masks,

@@ -55,6 +55,7 @@ class SelfSAM(CropModel):
     Attributes:
         alpha: alpha_t of the blend, in [0, 1]; set by the self-refine hook each epoch.
         consensus: whether the consensus filter makes S_I; set by the hook each epoch.
+        decoder_joins: whether B may have a say in m_u; set by the hook each epoch.
         step: number of the training step; set by the hook.
         label_statistics: of the last training step: shares in [0, 1].
     """
@@ -88,6 +89,7 @@ class SelfSAM(CropModel):
         self.seed = seed
         self.alpha = 1.0
         self.consensus = True
+        self.decoder_joins = True
         self.step = 0
         self.label_statistics: dict[str, float] = {}
 
@@ -182,9 +184,13 @@ class SelfSAM(CropModel):
         return resize_maps(self.prompter(embedding, tokens, share)[None], size)[0]
 
     def make_prompt_label(
-        self, sample: dict[str, Any], base_masks: Tensor | None, adapted_masks: Tensor | None
+        self,
+        sample: dict[str, Any],
+        base_masks: Tensor | None,
+        adapted_masks: Tensor | None,
+        foreground: Tensor,
     ) -> PromptLabel:
-        """S_P (c, c) of one crop, from m_base and m_adapt (K, c, c) in [0, 1].
+        """S_P (c, c) of one crop, from m_base and m_adapt (K, c, c) and B (c, c) in [0, 1].
 
         ``base_masks`` may be None where alpha is 0, ``adapted_masks`` where it is 1, and both
         where the label maker needs none.
@@ -196,6 +202,7 @@ class SelfSAM(CropModel):
             base=base_masks,
             adapted=adapted_masks,
             alpha=self.alpha,
+            foreground=foreground if self.decoder_joins else None,
         )
 
     def make_instance_label(self, label: PromptLabel, foreground: Tensor) -> InstanceLabel:
@@ -272,6 +279,6 @@ class SelfSAM(CropModel):
             with torch.no_grad():
                 given = self.prompt_logits(base, tokens, foreground.shape).sigmoid()
         adapted_masks = None if logits is None else logits.detach().sigmoid()
-        label = self.make_prompt_label(sample, given, adapted_masks)
+        label = self.make_prompt_label(sample, given, adapted_masks, foreground)
         instance = self.make_instance_label(label, foreground)
         return logits, (label.labels, instance.labels, instance.recovered)

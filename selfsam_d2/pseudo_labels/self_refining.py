@@ -7,7 +7,7 @@ from typing import Any
 from detectron2.config import configurable
 from torch import Tensor
 
-from selfsam_d2.pseudo_labels.alpha import blend_targets
+from selfsam_d2.pseudo_labels.alpha import blend_targets, join_decoder
 from selfsam_d2.pseudo_labels.instance_label import (
     InstanceLabel,
     make_instance_label,
@@ -35,6 +35,11 @@ class SelfRefiningLabels(LabelMaker):
         voronoi: limit each m_u,k to the pixels nearest to its point.
         max_radius: limit it to this multiple of the median point spacing; 0: no limit.
         haematoxylin: limit it to the Otsu mask of the haematoxylin channel.
+        decoder_weight: w of B in m_u, see :func:`selfsam_d2.pseudo_labels.alpha.join_decoder`;
+            above 0 only with ``voronoi``, which says whose nucleus a pixel of B is.
+
+    Raises:
+        ValueError: ``decoder_weight`` above 0 without ``voronoi``.
     """
 
     @configurable
@@ -51,7 +56,10 @@ class SelfRefiningLabels(LabelMaker):
         voronoi: bool = False,
         max_radius: float = 0.0,
         haematoxylin: bool = False,
+        decoder_weight: float = 0.0,
     ) -> None:
+        if decoder_weight and not voronoi:
+            raise ValueError("Expected argument `voronoi` with `decoder_weight` above 0.")
         self.entropy_threshold = entropy_threshold
         self.entropy_reduction = entropy_reduction
         self.mask_threshold = mask_threshold
@@ -62,6 +70,7 @@ class SelfRefiningLabels(LabelMaker):
         self.voronoi = voronoi
         self.max_radius = max_radius
         self.haematoxylin = haematoxylin
+        self.decoder_weight = decoder_weight
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -76,6 +85,7 @@ class SelfRefiningLabels(LabelMaker):
             "VORONOI",
             "MAX_RADIUS",
             "HAEMATOXYLIN",
+            "DECODER_WEIGHT",
         )
         return {key.lower(): cfg.PSEUDO_LABEL[key] for key in keys}
 
@@ -88,6 +98,7 @@ class SelfRefiningLabels(LabelMaker):
         base: Tensor | None,
         adapted: Tensor | None,
         alpha: float,
+        foreground: Tensor | None = None,
     ) -> Tensor:
         """m_u (K, H, W) in [0, 1], zero outside the limits; arguments as :meth:`prompt_label`.
 
@@ -108,7 +119,12 @@ class SelfRefiningLabels(LabelMaker):
             stain_mask=haematoxylin_mask(image) if self.haematoxylin else None,
         )
         blended = blend_targets(base, adapted, alpha)
-        return blended if limits is None else blended.mul_(limits)
+        if limits is None:
+            return blended
+        blended.mul_(limits)
+        if foreground is None or not self.decoder_weight:
+            return blended
+        return join_decoder(blended, foreground, limits, self.decoder_weight)
 
     def prompt_label(
         self,
@@ -119,10 +135,19 @@ class SelfRefiningLabels(LabelMaker):
         base: Tensor | None,
         adapted: Tensor | None,
         alpha: float,
+        foreground: Tensor | None = None,
     ) -> PromptLabel:
         """S_P from m_u, see :func:`make_prompt_label`."""
         return make_prompt_label(
-            self.blend(image, points, context, base=base, adapted=adapted, alpha=alpha),
+            self.blend(
+                image,
+                points,
+                context,
+                base=base,
+                adapted=adapted,
+                alpha=alpha,
+                foreground=foreground,
+            ),
             entropy_threshold=self.entropy_threshold,
             mask_threshold=self.mask_threshold,
             entropy_reduction=self.entropy_reduction,
@@ -157,4 +182,4 @@ class StaticSAMLabels(SelfRefiningLabels):
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
-        return {**super().from_config(cfg), "consensus": False}
+        return {**super().from_config(cfg), "consensus": False, "decoder_weight": 0.0}

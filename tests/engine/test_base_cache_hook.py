@@ -60,8 +60,9 @@ def test_labels_of_a_crop_that_equals_a_window_are_those_of_the_online_form(smal
             adapted=adapted,
             alpha=model.alpha,
         )
-        expected = model.make_prompt_label(sample, online, adapted)
-        found = model.make_prompt_label(sample, sample["base_masks"], adapted)
+        foreground = torch.rand(64, 64)
+        expected = model.make_prompt_label(sample, online, adapted, foreground)
+        found = model.make_prompt_label(sample, sample["base_masks"], adapted, foreground)
         # What is stored is rounded to half precision: only pixels on the brink may differ.
         sure = (expected.entropy - 0.3).abs() > 0.01
         for threshold in (0.2, 0.5):
@@ -70,7 +71,6 @@ def test_labels_of_a_crop_that_equals_a_window_are_those_of_the_online_form(smal
         first, second = torch.cat([blended, torch.zeros(2, 64, 64)]).topk(2, dim=0).values
         sure &= (first - second > 1e-3) | (first < 0.1)
         assert sure.float().mean() > 0.9
-        foreground = torch.rand(64, 64)
         both = [
             (each.raw_ids, each.labels, model.make_instance_label(each, foreground).labels)
             for each in (found, expected)

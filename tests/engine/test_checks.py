@@ -53,6 +53,13 @@ def test_more_values_that_cannot_be_used(small_config, key, value):
         check_config(small_config(key, value))
 
 
+def test_the_decoder_has_a_say_only_in_the_cells_of_the_points(small_config):
+    weight = ("PSEUDO_LABEL.DECODER_WEIGHT", "0.5")
+    check_config(small_config(*weight, "PSEUDO_LABEL.VORONOI", "True"))
+    with pytest.raises(InputError, match=r"PSEUDO_LABEL\.DECODER_WEIGHT 0\.5: .*VORONOI to True"):
+        check_config(small_config(*weight, "PSEUDO_LABEL.VORONOI", "False"))
+
+
 def test_a_run_needs_steps_or_epochs(small_config):
     with pytest.raises(InputError, match=r"SOLVER\.EPOCHS 0"):
         check_config(small_config("SOLVER.MAX_ITER", "0", "SOLVER.EPOCHS", "0"))

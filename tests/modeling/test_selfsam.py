@@ -6,6 +6,7 @@ import torch
 import selfsam_d2.modeling.prompter as prompter_module
 from selfsam_d2.losses.masks import foreground_loss, prompt_loss
 from selfsam_d2.modeling.crop_losses import LOSS_NAMES
+from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
 
 TRAINED = ("backbone.adapter", "nuclei_head.", "contrast_head.")
 # A soft threshold on m_u: the random decoder of a test draws no confident mask.
@@ -119,6 +120,18 @@ def test_alpha_decides_between_base_and_adapted(build_selfsam, make_crop):
         )
         expected = alpha * masks[0].sigmoid() + (1 - alpha) * masks[1].sigmoid()
         assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_the_decoder_joins_the_labels_only_in_its_epochs(build_selfsam, make_crop):
+    model = build_selfsam()
+    model.label_maker = SelfRefiningLabels(voronoi=True, consensus=False, decoder_weight=0.5)
+    crop, masks, decoded = make_crop(3), torch.full((3, 32, 32), 0.2), torch.zeros(32, 32)
+    decoded[:16] = 1.0
+    labels = {}
+    for model.decoder_joins in (False, True):
+        labels[model.decoder_joins] = model.make_prompt_label(crop, masks, None, decoded).raw_ids
+    assert not labels[False].any()
+    assert (labels[True][:16] > 0).float().mean() > 0.5  # the rest lies nearest to other points
 
 
 def test_stored_labels_replace_those_of_the_step(build_selfsam, make_crop):

@@ -1,14 +1,17 @@
 """Label makers by name, and what a name fixes."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from selfsam_d2.engine.checks import check_config
-from selfsam_d2.engine.epochs import epoch_alpha
+from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 from selfsam_d2.pseudo_labels.build import build_label_maker, label_maker_names
 from selfsam_d2.pseudo_labels.registry import LabelMaker
+from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
 
 CONFIG = "configs/demo.yaml"
 
@@ -17,10 +20,12 @@ def masks(seed):
     return torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-def label(maker, alpha, foreground):
+def label(maker, alpha, foreground, say=None):
     points = torch.tensor([[3.0, 3.0], [9.0, 4.0], [12.0, 12.0]])
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)
-    prompt = maker.prompt_label(image, points, points, base=masks(0), adapted=masks(1), alpha=alpha)
+    prompt = maker.prompt_label(
+        image, points, points, base=masks(0), adapted=masks(1), alpha=alpha, foreground=say
+    )
     return prompt, maker.instance_label(prompt, foreground)
 
 
@@ -64,3 +69,28 @@ def test_static_labels_do_not_listen_to_the_prediction():
     same, refined = label(refining, 1.0, foreground)
     assert torch.equal(same.labels, prompt.labels)
     assert not torch.equal(refined.labels, prompt.labels)
+
+
+def test_the_decoder_has_a_say_in_the_refining_labels_only():
+    keys = ["PSEUDO_LABEL.VORONOI", "True", "PSEUDO_LABEL.DECODER_WEIGHT", "0.5"]
+    foreground = torch.rand(16, 16, generator=torch.Generator().manual_seed(2))
+    for name in label_maker_names():
+        maker = build_label_maker(load_config(CONFIG, [*keys, "PSEUDO_LABEL.NAME", name]))
+        without, _ = label(maker, 1.0, foreground)
+        listening, _ = label(maker, 1.0, foreground, foreground)
+        same = torch.equal(without.labels, listening.labels)
+        assert same == (name != "SelfRefiningLabels"), name
+
+
+def test_consensus_and_decoder_each_begin_in_their_epoch():
+    keys = ["PSEUDO_LABEL.CONSENSUS_START", "1", "PSEUDO_LABEL.DECODER_START", "2"]
+    cfg, model, acts = load_config(CONFIG, keys), SimpleNamespace(), []
+    for epoch in range(4):
+        enter_epoch(model, cfg, epoch, 4)
+        acts.append((model.consensus, model.decoder_joins))
+    assert acts == [(False, False), (True, False), (True, True), (True, True)]
+
+
+def test_without_cells_the_decoder_has_no_say():
+    with pytest.raises(ValueError, match="voronoi"):
+        SelfRefiningLabels(decoder_weight=0.5)
