@@ -90,8 +90,8 @@ def join_decoder(targets: Tensor, foreground: Tensor, cells: Tensor, weight: flo
 
     Where masks and decoder disagree, the pixel goes to the one that is surer, instead of being
     ignored as by the consensus filter. The points still say how many nuclei there are and where
-    they part. The division keeps a pixel of each nucleus above any threshold: without it nuclei
-    that the decoder does not see are trained to be background, and more of them in each epoch.
+    they part. The division keeps a pixel of each nucleus to which masks and decoder together
+    give 0.1: without it nuclei that the decoder does not see are trained to be background.
 
     Args:
         targets: (K, H, W) m_u in [0, 1].
