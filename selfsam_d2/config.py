@@ -138,11 +138,6 @@ def _add_refine_keys(cfg: CN) -> None:
     # empty: OUTPUT_DIR/base_masks.
     cfg.SELF_REFINE.BASE_CACHE = False
     cfg.SELF_REFINE.BASE_STORE = ""
-    # A further round, not in the paper: path of an earlier training with the same config, whose
-    # adapted encoder draws m_base too; BASE_BLEND is the weight that stays with the bare encoder.
-    # Needs BASE_CACHE.
-    cfg.SELF_REFINE.BASE_WEIGHTS = ""
-    cfg.SELF_REFINE.BASE_BLEND = 0.5
 
 
 def _add_input_keys(cfg: CN) -> None:

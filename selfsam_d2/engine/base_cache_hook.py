@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from selfsam_d2.data.images import read_image
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.self_refine_hook import unwrap
 from selfsam_d2.modeling.base_masks import base_fingerprint, predict_base_masks
-from selfsam_d2.modeling.selfsam import SelfSAM
 
 __all__ = ["BaseCacheHook"]
 
@@ -36,8 +34,6 @@ class BaseCacheHook(HookBase):
         cache: where the masks go.
         window: side of a window, px.
         overlap: px shared by neighbouring windows.
-        teacher: makes the model that draws the masks; None: the trained one draws them.
-        bare: see :func:`predict_base_masks`.
     """
 
     def __init__(
@@ -48,20 +44,16 @@ class BaseCacheHook(HookBase):
         cache: BaseCache,
         window: int,
         overlap: int,
-        teacher: Callable[[], SelfSAM] | None = None,
-        bare: float = 1.0,
     ) -> None:
         self.records = records
         self.mapper = mapper
         self.cache = cache
         self.window = window
         self.overlap = overlap
-        self.teacher = teacher
-        self.bare = bare
 
     def before_train(self) -> None:
-        model = unwrap(self.trainer.model) if self.teacher is None else self.teacher()
-        common = f"{FORMAT} {base_fingerprint(model, self.bare)} {self.window} {self.overlap}"
+        model = unwrap(self.trainer.model)
+        common = f"{FORMAT} {base_fingerprint(model)} {self.window} {self.overlap}"
         for record in self.records:
             self.cache.keys[record["file_name"]] = self._key(record, common)
         own = self.records[comm.get_rank() :: comm.get_world_size()]
@@ -78,7 +70,6 @@ class BaseCacheHook(HookBase):
                 image_id=record["image_id"],
                 window=self.window,
                 overlap=self.overlap,
-                bare=self.bare,
             )
             self.cache.write(record, pack_masks(windows, (record["height"], record["width"])))
             seconds = time.perf_counter() - started

@@ -51,7 +51,6 @@ SMALLEST = 1e-12  # of what must be above zero
 # Key -> smallest and largest value.
 RANGES: dict[str, tuple[float, float]] = {
     "SELF_REFINE.ALPHA_CONSTANT": (0, 1),
-    "SELF_REFINE.BASE_BLEND": (0, 1),
     "SELF_REFINE.ALPHA_GAMMA": (0, 1),
     "PSEUDO_LABEL.DECODER_WEIGHT": (0, 1),
     "PROMPT.NUM_NEGATIVES": (0, 4),
@@ -156,11 +155,6 @@ def _check_selfsam(cfg: Any) -> None:
         raise InputError(
             f"SELF_REFINE.REFRESH {cfg.SELF_REFINE.REFRESH!r}",
             "makes no base mask in a step; set it to 'step' or SELF_REFINE.BASE_CACHE to False",
-        )
-    if cfg.SELF_REFINE.BASE_WEIGHTS and not cfg.SELF_REFINE.BASE_CACHE:
-        raise InputError(
-            f"SELF_REFINE.BASE_WEIGHTS {cfg.SELF_REFINE.BASE_WEIGHTS!r}",
-            "draws masks into the base cache; set SELF_REFINE.BASE_CACHE to True",
         )
     labels = cfg.PSEUDO_LABEL
     if labels.DECODER_WEIGHT and not labels.VORONOI:

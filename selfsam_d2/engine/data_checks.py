@@ -94,8 +94,6 @@ def check_weights(cfg: Any, *, resume: bool = False) -> None:
     Raises:
         InputError: there is no such file, or it cannot be fetched.
     """
-    if cfg.SELF_REFINE.BASE_WEIGHTS:
-        resolve_weights(cfg.SELF_REFINE.BASE_WEIGHTS)
     resumed = resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
     if cfg.MODEL.WEIGHTS and not resumed:
         resolve_weights(cfg.MODEL.WEIGHTS)

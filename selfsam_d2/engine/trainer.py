@@ -21,8 +21,6 @@ from selfsam_d2.engine.crop_trainer import CropTrainer, index_of
 from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
 from selfsam_d2.engine.solver import cosine_factor
-from selfsam_d2.modeling.selfsam import SelfSAM
-from selfsam_d2.modeling.weights import load_weights
 
 __all__ = ["SelfSAMTrainer", "training_steps"]
 
@@ -110,15 +108,7 @@ class SelfSAMTrainer(CropTrainer):
             cache=cache,
             window=self.cfg.INPUT.NUCLEI.CROP,
             overlap=self.cfg.INFERENCE.OVERLAP,
-            teacher=self._load_teacher if self.cfg.SELF_REFINE.BASE_WEIGHTS else None,
-            bare=self.cfg.SELF_REFINE.BASE_BLEND if self.cfg.SELF_REFINE.BASE_WEIGHTS else 1.0,
         )
-
-    def _load_teacher(self) -> SelfSAM:
-        """The model of an earlier training."""
-        teacher = self.build_model(self.cfg)
-        load_weights(teacher, self.cfg.SELF_REFINE.BASE_WEIGHTS)
-        return teacher
 
     def make_scheduler(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
         """Cosine annealing per epoch."""

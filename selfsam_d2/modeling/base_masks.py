@@ -26,19 +26,16 @@ def predict_base_masks(
     image_id: int | str,
     window: int,
     overlap: int,
-    bare: float = 1.0,
 ) -> Iterator[tuple[tuple[int, int], np.ndarray, np.ndarray]]:
     """m_base as a training step makes it for the crop that equals each window.
 
     Args:
-        model: its heads and alpha do not matter, nor its adapters where ``bare`` is 1.
+        model: its adapters, heads and alpha do not matter.
         image: (3, H, W) uint8 RGB; one smaller than the window is mirrored beyond its borders.
         points: (N, 2) xy, px of the image, in the precision of the mapper.
         image_id: for the choice of random negatives.
         window: w, side of a window, px.
         overlap: px shared by neighbouring windows.
-        bare: weight of the masks of the encoder without adapters, in [0, 1]; the rest is the
-            weight of those with the adapters of the model.
 
     Yields:
         corner (y, x) of a window in px of the image, indices of the K points inside it, and
@@ -59,30 +56,15 @@ def predict_base_masks(
             "context_points": context,
             "image_id": image_id,
         }
-        masks = _draw_masks(model, sample, window, bare)
+        images = model.preprocess(sample["image"][None].to(model.device))
+        embedding = model.backbone.forward_base(images)[EMBEDDING]
+        logits = model.prompt_logits(embedding, model.encode_prompts(sample), (window, window))
+        masks = logits.sigmoid()
         yield corner, inside.nonzero()[:, 0].cpu().numpy(), masks.cpu().numpy()
 
 
-def _draw_masks(model: SelfSAM, sample: dict[str, Any], window: int, bare: float) -> Tensor:
-    """(K, w, w) in [0, 1] of one window."""
-    images = model.preprocess(sample["image"][None].to(model.device))
-    tokens = model.encode_prompts(sample)
-    encoders = ((bare, model.backbone.forward_base), (1 - bare, model.backbone))
-    drawn = [
-        weight * model.prompt_logits(encode(images)[EMBEDDING], tokens, (window, window)).sigmoid()
-        for weight, encode in encoders
-        if weight > 0
-    ]
-    return torch.stack(drawn).sum(dim=0)
-
-
-def base_fingerprint(model: SelfSAM, bare: float = 1.0) -> str:
-    """SHA-256 of everything in the model that m_base depends on: weights and prompts.
-
-    Args:
-        model: that draws it.
-        bare: see :func:`predict_base_masks`; below 1 the adapters count too.
-    """
+def base_fingerprint(model: SelfSAM) -> str:
+    """SHA-256 of everything in the model that m_base depends on: weights and prompts."""
     digest = hashlib.sha256()
     prompter = model.prompter
     random = prompter.num_negatives > 0 and prompter.negative_choice == "random"
@@ -93,10 +75,7 @@ def base_fingerprint(model: SelfSAM, bare: float = 1.0) -> str:
         *(prompter.mask_token, model.pixel_mean.tolist(), model.pixel_std.tolist()),
     )
     digest.update(repr(settings).encode())
-    if bare < 1:
-        digest.update(repr(bare).encode())
-    encoder = model.backbone.encoder if bare == 1 else model.backbone
-    for part in (encoder, prompter):
+    for part in (model.backbone.encoder, prompter):
         for name, value in part.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
