@@ -15,7 +15,8 @@ from selfsam_d2.evaluation.paper import paper_figure
 __all__ = ["METRICS", "format_csv", "format_markdown", "summarise_records"]
 
 METRICS = ("Dice", "AJI", "AJI_plus", "AJI_fast", "object_Dice", "PQ", "F1")
-METHODS = ("voronoi", "static", "no contrast", "self-refining")  # in this order, others after them
+# In this order, others after them.
+METHODS = ("voronoi", "static", "no contrast", "self-refining", "decoder joins")
 
 
 def summarise_records(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

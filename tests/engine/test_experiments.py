@@ -15,6 +15,7 @@ from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 
 DEMO = "configs/demo.yaml"
+DECODER = ("PSEUDO_LABEL.VORONOI", "True", "PSEUDO_LABEL.DECODER_WEIGHT", "0.5")
 STATIC = ("PSEUDO_LABEL.NAME", "StaticSAMLabels", "MODEL.LOSS.CONTRAST_WEIGHT", "0")
 
 
@@ -58,6 +59,15 @@ def test_a_config_keeps_its_own_shift_where_none_is_given(tmp_path):
         (("SELF_REFINE.ALPHA_SCHEDULE", "step"), "alpha step"),
         (("PSEUDO_LABEL.NAME", "VoronoiClusterLabels"), "voronoi"),
         (("PSEUDO_LABEL.CONSENSUS", "False"), "self-refining, no consensus"),
+        (DECODER, "decoder joins, with linear, with consensus, with contrast"),
+        ((*DECODER, *STATIC), "static"),
+        (
+            (
+                *(*DECODER, "SELF_REFINE.ALPHA_SCHEDULE", "static", "MODEL.LOSS.CONTRAST_WEIGHT"),
+                *("0", "PSEUDO_LABEL.CONSENSUS", "False"),
+            ),
+            "decoder joins",
+        ),
     ],
 )
 def test_a_config_is_known_by_what_it_says_not_by_its_name(opts, method):
