@@ -152,9 +152,10 @@ def test_the_papers_settings_are_the_same_for_every_dataset_and_encoder():
     for dataset in PAPER:
         for encoder in ("vitb", "vitl", "vith"):
             assert differences(f"{dataset}_{encoder}", "Base-SelfSAM").keys() <= allowed
+    length = {"SOLVER.EPOCHS", "SOLVER.COSINE_T_MAX", "PSEUDO_LABEL.DECODER_START"}
     for dataset in ("cpm17", "consep", "tnbc"):
         changed = differences(f"{dataset}_vitt", "monuseg_vitt").keys()
-        assert changed == {"DATASETS.TRAIN", "DATASETS.TEST", "TEST.EVAL_PERIOD"}
+        assert changed == {"DATASETS.TRAIN", "DATASETS.TEST", "TEST.EVAL_PERIOD"} | length
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith("_shift8")])
@@ -166,7 +167,17 @@ def test_shift_changes_the_shift_alone(name):
 def test_a_variant_changes_what_its_table_says(name):
     dataset, encoder, *variant = name.removesuffix("_shift8").split("_")
     main = f"{dataset}_{encoder}{'_shift8' * name.endswith('_shift8')}"
-    assert differences(f"ablations/{name}", main) == VARIANTS["_".join(variant)]
+    theirs = flat(load(main))
+    wanted = VARIANTS["_".join(variant)]
+    unlike = {key: value for key, value in wanted.items() if theirs[key] != value}
+    assert differences(f"ablations/{name}", main) == unlike != {}
+
+
+def test_the_decoder_joins_in_the_second_half():
+    for dataset in ("monuseg", "tnbc"):
+        cfg = load(f"{dataset}_vitt")
+        assert cfg.PSEUDO_LABEL.DECODER_START == cfg.SOLVER.EPOCHS / 2
+        assert cfg.SOLVER.COSINE_T_MAX == cfg.SOLVER.EPOCHS
 
 
 def test_main_configs_are_the_last_row_of_tables_2_and_3():
