@@ -116,6 +116,10 @@ def _add_label_keys(cfg: CN) -> None:
     # m_u,k is (1 - w) m_u,k + w B in the cell of p_k, divided by its maximum. Needs VORONOI.
     cfg.PSEUDO_LABEL.DECODER_WEIGHT = 0.0
     cfg.PSEUDO_LABEL.DECODER_START = 0
+    # Not in the paper: weight w of the haematoxylin stain in m_base, a probability that follows
+    # from the concentration of the stain: m_base,k is (1 - w) m_base,k + w P_H in the cell of p_k.
+    # Needs VORONOI. StaticSAMLabels keep the masks of SAM as they are.
+    cfg.PSEUDO_LABEL.STAIN_WEIGHT = 0.0
     # Limits of the domain of m_u,k, none of them in the paper.
     cfg.PSEUDO_LABEL.VORONOI = False  # only the pixels nearest to p_k
     cfg.PSEUDO_LABEL.MAX_RADIUS = 0.0  # x median nearest-neighbour distance; 0: no limit

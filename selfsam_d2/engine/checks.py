@@ -53,6 +53,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "SELF_REFINE.ALPHA_CONSTANT": (0, 1),
     "SELF_REFINE.ALPHA_GAMMA": (0, 1),
     "PSEUDO_LABEL.DECODER_WEIGHT": (0, 1),
+    "PSEUDO_LABEL.STAIN_WEIGHT": (0, 1),
     "PROMPT.NUM_NEGATIVES": (0, 4),
     "PROMPT.DECODER_MEMORY": (0, float("inf")),
     "PROMPT.MASK_TOKEN": (MASK_TOKENS[0], MASK_TOKENS[-1]),
@@ -157,11 +158,12 @@ def _check_selfsam(cfg: Any) -> None:
             "makes no base mask in a step; set it to 'step' or SELF_REFINE.BASE_CACHE to False",
         )
     labels = cfg.PSEUDO_LABEL
-    if labels.DECODER_WEIGHT and not labels.VORONOI:
-        raise InputError(
-            f"PSEUDO_LABEL.DECODER_WEIGHT {labels.DECODER_WEIGHT}",
-            "needs the cells of the points; set PSEUDO_LABEL.VORONOI to True",
-        )
+    for key in ("DECODER_WEIGHT", "STAIN_WEIGHT"):
+        if labels[key] and not labels.VORONOI:
+            raise InputError(
+                f"PSEUDO_LABEL.{key} {labels[key]}",
+                "needs the cells of the points; set PSEUDO_LABEL.VORONOI to True",
+            )
     if cfg.SOLVER.MAX_ITER <= 0 and cfg.SOLVER.EPOCHS < 1:
         raise InputError(f"SOLVER.EPOCHS {cfg.SOLVER.EPOCHS}", "expected at least 1")
 

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from skimage.color import rgb2hed
-from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from selfsam_d2.structures.points import nearest_distances, voronoi_cells
 
-__all__ = ["domain_limits", "haematoxylin_mask"]
-
-
-def haematoxylin_mask(image: Tensor) -> Tensor:
-    """Otsu mask of the haematoxylin channel (colour deconvolution, Ruifrok & Johnston 2001).
-
-    Args:
-        image: (3, H, W) uint8 RGB.
-
-    Returns:
-        (H, W) bool; all True for an image of one colour, which has no threshold.
-    """
-    haematoxylin = rgb2hed(image.permute(1, 2, 0).cpu().numpy())[..., 0]
-    if np.ptp(haematoxylin) == 0:
-        return torch.ones(image.shape[1:], dtype=torch.bool, device=image.device)
-    mask = haematoxylin > threshold_otsu(haematoxylin)
-    return torch.from_numpy(mask).to(image.device)
+__all__ = ["domain_limits"]
 
 
 def domain_limits(

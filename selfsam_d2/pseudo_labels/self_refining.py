@@ -13,11 +13,15 @@ from selfsam_d2.pseudo_labels.instance_label import (
     make_instance_label,
     same_label,
 )
-from selfsam_d2.pseudo_labels.limits import domain_limits, haematoxylin_mask
+from selfsam_d2.pseudo_labels.limits import domain_limits
 from selfsam_d2.pseudo_labels.prompt_label import PromptLabel, make_prompt_label
 from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY, LabelMaker
+from selfsam_d2.pseudo_labels.stain import add_stain_prior, haematoxylin_mask
 
 __all__ = ["SelfRefiningLabels", "StaticSAMLabels"]
+
+# InstaSAM's labels listen to SAM alone.
+PURE = {"consensus": False, "decoder_weight": 0.0, "stain_weight": 0.0}
 
 
 @PSEUDO_LABEL_REGISTRY.register()
@@ -37,9 +41,11 @@ class SelfRefiningLabels(LabelMaker):
         haematoxylin: limit it to the Otsu mask of the haematoxylin channel.
         decoder_weight: w of B in m_u, see :func:`selfsam_d2.pseudo_labels.alpha.join_decoder`;
             above 0 only with ``voronoi``, which says whose nucleus a pixel of B is.
+        stain_weight: weight of the haematoxylin stain in m_base, see
+            :func:`selfsam_d2.pseudo_labels.stain.add_stain_prior`; above 0 only with ``voronoi``.
 
     Raises:
-        ValueError: ``decoder_weight`` above 0 without ``voronoi``.
+        ValueError: ``decoder_weight`` or ``stain_weight`` above 0 without ``voronoi``.
     """
 
     @configurable
@@ -57,9 +63,11 @@ class SelfRefiningLabels(LabelMaker):
         max_radius: float = 0.0,
         haematoxylin: bool = False,
         decoder_weight: float = 0.0,
+        stain_weight: float = 0.0,
     ) -> None:
-        if decoder_weight and not voronoi:
-            raise ValueError("Expected argument `voronoi` with `decoder_weight` above 0.")
+        for name, weight in (("decoder_weight", decoder_weight), ("stain_weight", stain_weight)):
+            if weight and not voronoi:
+                raise ValueError(f"Expected argument `voronoi` with `{name}` above 0.")
         self.entropy_threshold = entropy_threshold
         self.entropy_reduction = entropy_reduction
         self.mask_threshold = mask_threshold
@@ -71,6 +79,7 @@ class SelfRefiningLabels(LabelMaker):
         self.max_radius = max_radius
         self.haematoxylin = haematoxylin
         self.decoder_weight = decoder_weight
+        self.stain_weight = stain_weight
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -86,6 +95,7 @@ class SelfRefiningLabels(LabelMaker):
             "MAX_RADIUS",
             "HAEMATOXYLIN",
             "DECODER_WEIGHT",
+            "STAIN_WEIGHT",
         )
         return {key.lower(): cfg.PSEUDO_LABEL[key] for key in keys}
 
@@ -105,10 +115,6 @@ class SelfRefiningLabels(LabelMaker):
         Raises:
             ValueError: neither masks are given.
         """
-        base = adapted if base is None else base
-        adapted = base if adapted is None else adapted
-        if base is None or adapted is None:
-            raise ValueError("Expected arguments `base` or `adapted`, but got neither.")
         height, width = image.shape[-2:]
         limits = domain_limits(
             points,
@@ -118,6 +124,12 @@ class SelfRefiningLabels(LabelMaker):
             max_radius=self.max_radius,
             stain_mask=haematoxylin_mask(image) if self.haematoxylin else None,
         )
+        if base is not None and limits is not None and self.stain_weight:
+            base = add_stain_prior(base, image, limits, self.stain_weight)
+        base = adapted if base is None else base
+        adapted = base if adapted is None else adapted
+        if base is None or adapted is None:
+            raise ValueError("Expected arguments `base` or `adapted`, but got neither.")
         blended = blend_targets(base, adapted, alpha)
         if limits is None:
             return blended
@@ -182,4 +194,4 @@ class StaticSAMLabels(SelfRefiningLabels):
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
-        return {**super().from_config(cfg), "consensus": False, "decoder_weight": 0.0}
+        return {**super().from_config(cfg), **PURE}

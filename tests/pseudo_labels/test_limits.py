@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfsam_d2.pseudo_labels.limits import domain_limits, haematoxylin_mask
+from selfsam_d2.pseudo_labels.limits import domain_limits
+from selfsam_d2.pseudo_labels.stain import haematoxylin_mask
 
 SIZE = (10, 14)
 positions = st.lists(
