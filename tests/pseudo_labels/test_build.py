@@ -91,6 +91,19 @@ def test_consensus_and_decoder_each_begin_in_their_epoch():
     assert acts == [(False, False), (True, False), (True, True), (True, True)]
 
 
-def test_without_cells_the_decoder_has_no_say():
-    with pytest.raises(ValueError, match="voronoi"):
-        SelfRefiningLabels(decoder_weight=0.5)
+def test_the_stain_has_a_say_in_the_refining_labels_only():
+    keys = ["PSEUDO_LABEL.VORONOI", "True"]
+    foreground = torch.rand(16, 16, generator=torch.Generator().manual_seed(2))
+    for name in label_maker_names():
+        found = []
+        for weight in ("0.0", "0.9"):
+            chosen = ["PSEUDO_LABEL.NAME", name, "PSEUDO_LABEL.STAIN_WEIGHT", weight]
+            maker = build_label_maker(load_config(CONFIG, [*keys, *chosen]))
+            found.append(label(maker, 1.0, foreground)[0].labels)
+        assert torch.equal(*found) == (name != "SelfRefiningLabels"), name
+
+
+@pytest.mark.parametrize("weight", ["decoder_weight", "stain_weight"])
+def test_without_cells_neither_has_a_say(weight):
+    with pytest.raises(ValueError, match=f"voronoi.*{weight}"):
+        SelfRefiningLabels(**{weight: 0.5})

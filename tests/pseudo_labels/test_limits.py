@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsam_d2.pseudo_labels.limits import domain_limits
-from selfsam_d2.pseudo_labels.stain import haematoxylin_mask
 
 SIZE = (10, 14)
 positions = st.lists(
@@ -66,14 +65,3 @@ def test_a_stain_mask_limits_every_nucleus():
 def test_no_points_inside_give_no_domains():
     limits = domain_limits(torch.zeros(0, 2), torch.tensor([[50.0, 50.0]]), SIZE, voronoi=True)
     assert limits.shape == (0, *SIZE)
-
-
-def test_haematoxylin_is_the_blue_stain():
-    image = torch.empty(3, 8, 8, dtype=torch.uint8)
-    image[:] = torch.tensor([235, 190, 215])[:, None, None]  # eosin
-    image[:, 2:5, 3:7] = torch.tensor([90, 60, 150])[:, None, None]  # haematoxylin
-    mask = haematoxylin_mask(image)
-    expected = torch.zeros(8, 8, dtype=torch.bool)
-    expected[2:5, 3:7] = True
-    assert torch.equal(mask, expected)
-    assert haematoxylin_mask(image[:, :2, :2]).all()
