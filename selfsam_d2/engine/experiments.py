@@ -163,8 +163,9 @@ def make_record(experiment: Experiment, folder: Path, seconds: float) -> dict[st
     """
     cfg = experiment.cfg
     rows = read_training_log(folder / "metrics.json")
-    # Rows are counted from 0, but the last one is written after the last step.
-    steps = rows[-1]["iteration"]
+    # Rows are counted from 0. What is evaluated after the last step follows, again if the run
+    # was started once more before it had a record.
+    steps = 1 + max((row["iteration"] for row in rows if "total_loss" in row), default=-1)
     tests = cfg.DATASETS.TEST
     results = {}
     for name in tests:
@@ -189,14 +190,12 @@ def make_record(experiment: Experiment, folder: Path, seconds: float) -> dict[st
 
 
 def _evaluations(rows: Iterable[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "step": min(row["iteration"] + 1, steps),
-            **{name: row[name] for name in CURVE if name in row},
-        }
+    found = {
+        min(row["iteration"] + 1, steps): {name: row[name] for name in CURVE if name in row}
         for row in rows
         if CURVE[0] in row
-    ]
+    }
+    return [{"step": step, **scores} for step, scores in found.items()]
 
 
 def read_record(path: Path, experiment: Experiment | None = None) -> dict[str, Any] | None:
