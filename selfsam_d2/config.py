@@ -120,6 +120,9 @@ def _add_label_keys(cfg: CN) -> None:
     # from the concentration of the stain: m_base,k is (1 - w) m_base,k + w P_H in the cell of p_k.
     # Needs VORONOI. StaticSAMLabels keep the masks of SAM as they are.
     cfg.PSEUDO_LABEL.STAIN_WEIGHT = 0.0
+    # Not in the paper: of each nucleus in a label its largest connected part, holes filled. Stain
+    # and decoder speak for pixels, not for nuclei. Not for StaticSAMLabels.
+    cfg.PSEUDO_LABEL.ONE_PART = False
     # Limits of the domain of m_u,k, none of them in the paper.
     cfg.PSEUDO_LABEL.VORONOI = False  # only the pixels nearest to p_k
     cfg.PSEUDO_LABEL.MAX_RADIUS = 0.0  # x median nearest-neighbour distance; 0: no limit

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from selfsam_d2.pseudo_labels.parts import keep_one_part
 from selfsam_d2.structures.labels import IGNORE
 
 __all__ = ["PromptLabel", "make_prompt_label", "prompt_entropy"]
@@ -71,6 +72,7 @@ def make_prompt_label(
     entropy_threshold: float = 0.3,
     mask_threshold: float = 0.5,
     entropy_reduction: str = "sum",
+    one_part: bool = False,
 ) -> PromptLabel:
     r"""The prompt label S_P of a crop.
 
@@ -86,6 +88,8 @@ def make_prompt_label(
         entropy_threshold: 0.3 in the equation, nats.
         mask_threshold: 0.5 in the equation.
         entropy_reduction: see :func:`prompt_entropy`.
+        one_part: R reduced by :func:`selfsam_d2.pseudo_labels.parts.keep_one_part`; not in the
+            paper.
 
     Returns:
         the label; ties of the maximum go to the lower index.
@@ -107,6 +111,8 @@ def make_prompt_label(
     else:
         confidence = torch.zeros_like(entropy)
         raw_ids = torch.zeros_like(overlap)
+    if one_part:
+        raw_ids = keep_one_part(raw_ids)
     ignore_mask = (entropy > entropy_threshold) | (overlap >= 2)
     return PromptLabel(
         labels=raw_ids.masked_fill(ignore_mask, IGNORE),

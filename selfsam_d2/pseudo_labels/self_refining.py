@@ -21,7 +21,7 @@ from selfsam_d2.pseudo_labels.stain import add_stain_prior, haematoxylin_mask
 __all__ = ["SelfRefiningLabels", "StaticSAMLabels"]
 
 # InstaSAM's labels listen to SAM alone.
-PURE = {"consensus": False, "decoder_weight": 0.0, "stain_weight": 0.0}
+PURE = {"consensus": False, "decoder_weight": 0.0, "stain_weight": 0.0, "one_part": False}
 
 
 @PSEUDO_LABEL_REGISTRY.register()
@@ -43,6 +43,7 @@ class SelfRefiningLabels(LabelMaker):
             above 0 only with ``voronoi``, which says whose nucleus a pixel of B is.
         stain_weight: weight of the haematoxylin stain in m_base, see
             :func:`selfsam_d2.pseudo_labels.stain.add_stain_prior`; above 0 only with ``voronoi``.
+        one_part: each nucleus of the label is one connected part without holes.
 
     Raises:
         ValueError: ``decoder_weight`` or ``stain_weight`` above 0 without ``voronoi``.
@@ -64,6 +65,7 @@ class SelfRefiningLabels(LabelMaker):
         haematoxylin: bool = False,
         decoder_weight: float = 0.0,
         stain_weight: float = 0.0,
+        one_part: bool = False,
     ) -> None:
         for name, weight in (("decoder_weight", decoder_weight), ("stain_weight", stain_weight)):
             if weight and not voronoi:
@@ -80,6 +82,7 @@ class SelfRefiningLabels(LabelMaker):
         self.haematoxylin = haematoxylin
         self.decoder_weight = decoder_weight
         self.stain_weight = stain_weight
+        self.one_part = one_part
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -96,6 +99,7 @@ class SelfRefiningLabels(LabelMaker):
             "HAEMATOXYLIN",
             "DECODER_WEIGHT",
             "STAIN_WEIGHT",
+            "ONE_PART",
         )
         return {key.lower(): cfg.PSEUDO_LABEL[key] for key in keys}
 
@@ -163,6 +167,7 @@ class SelfRefiningLabels(LabelMaker):
             entropy_threshold=self.entropy_threshold,
             mask_threshold=self.mask_threshold,
             entropy_reduction=self.entropy_reduction,
+            one_part=self.one_part,
         )
 
     def instance_label(
