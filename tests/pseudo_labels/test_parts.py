@@ -80,3 +80,13 @@ def test_only_maps_of_nuclei_are_taken():
         keep_one_part(torch.full((3, 3), -1))
     with pytest.raises(ValueError, match=r"\(1, 3, 3\)"):
         keep_one_part(torch.zeros(1, 3, 3, dtype=torch.int64))
+
+
+def test_a_nucleus_inside_another_stays():
+    ids = torch.ones(7, 7, dtype=torch.int64)
+    ids[2:5, 2:5] = 0
+    ids[3, 3] = 2
+    found = keep_one_part(ids)
+    expected = torch.ones(7, 7, dtype=torch.int64)
+    expected[3, 3] = 2
+    assert torch.equal(found, expected)
