@@ -83,10 +83,12 @@ def test_only_maps_of_nuclei_are_taken():
 
 
 def test_a_nucleus_inside_another_stays():
-    ids = torch.ones(7, 7, dtype=torch.int64)
-    ids[2:5, 2:5] = 0
-    ids[3, 3] = 2
-    found = keep_one_part(ids)
-    expected = torch.ones(7, 7, dtype=torch.int64)
-    expected[3, 3] = 2
-    assert torch.equal(found, expected)
+    ids = torch.zeros(10, 7, dtype=torch.int64)
+    ids[0, 0] = 2  # seen before the nucleus around it
+    ids[2:9] = 1
+    ids[3:8, 1:6] = 0
+    ids[5, 2:5] = 2
+    expected = torch.zeros_like(ids)
+    expected[2:9] = 1
+    expected[5, 2:5] = 2
+    assert torch.equal(keep_one_part(ids), expected)
