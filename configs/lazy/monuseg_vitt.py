@@ -14,7 +14,6 @@ model.label_maker.voronoi = True
 model.label_maker.entropy_threshold = 0.37  # nats
 model.label_maker.consensus = False
 model.label_maker.decoder_weight = 0.5
-model.label_maker.stain_weight = 0.5
 model.loss_weights["loss_contrast"] = 0.0
 model.inference.tile = 1024  # px
 model.keep_empty_prompts = False
