@@ -60,10 +60,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    # The trained models lie beside the package in the repository, and in it once installed.
-    packages=[*find_packages(include=["selfsam_d2", "selfsam_d2.*"]), "selfsam_d2.model_zoo"],
-    package_dir={"selfsam_d2.model_zoo": "model_zoo"},
-    package_data={"selfsam_d2": ["py.typed"], "selfsam_d2.model_zoo": ["*.pth", "*.md"]},
+    packages=find_packages(include=["selfsam_d2", "selfsam_d2.*"]),
+    package_data={"selfsam_d2": ["py.typed"]},
     install_requires=REQUIREMENTS,
     extras_require={"test": TEST_REQUIREMENTS, "dev": TEST_REQUIREMENTS + DEVELOPMENT_REQUIREMENTS},
 )

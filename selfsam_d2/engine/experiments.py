@@ -121,14 +121,15 @@ def method_of(cfg: CfgNode) -> str:
 
     ``static``: InstaSAM; ``no contrast``: EMA and consensus; ``alpha constant`` …: Table 3;
     ``self-refining``: the whole method; ``voronoi``: the label maker of that name; ``decoder
-    joins``: labels in which the nuclei decoder has a say, not in the paper.
+    joins``, ``stain joins``, ``stain and decoder join``: who else has a say in the labels, not in
+    the paper.
     """
     labels, refine = cfg.PSEUDO_LABEL, cfg.SELF_REFINE
     if labels.NAME == "VoronoiClusterLabels":
         return "voronoi"
     contrast = cfg.MODEL.LOSS.CONTRAST_WEIGHT > 0
-    if labels.NAME == "SelfRefiningLabels" and labels.DECODER_WEIGHT > 0:
-        return _method_with_decoder(cfg, contrast)
+    if labels.NAME == "SelfRefiningLabels" and (labels.DECODER_WEIGHT or labels.STAIN_WEIGHT):
+        return _method_of_joined_labels(cfg, contrast)
     static = labels.NAME == "StaticSAMLabels" or refine.ALPHA_SCHEDULE == "static"
     if static:
         plain = not contrast and (labels.NAME == "StaticSAMLabels" or not labels.CONSENSUS)
@@ -143,11 +144,14 @@ def method_of(cfg: CfgNode) -> str:
     return "no contrast" if name == "self-refining" else f"{name}, no contrast"
 
 
-def _method_with_decoder(cfg: CfgNode, contrast: bool) -> str:
-    """The decoder joins static masks, ignores nothing and learns no contrast; or what else."""
+def _method_of_joined_labels(cfg: CfgNode, contrast: bool) -> str:
+    """Who joins static masks without consensus and contrast, or with which of them."""
+    labels = cfg.PSEUDO_LABEL
+    joining = ["stain"] * (labels.STAIN_WEIGHT > 0) + ["decoder"] * (labels.DECODER_WEIGHT > 0)
+    name = f"{' and '.join(joining)} join{'s' * (len(joining) == 1)}"
     others = [] if cfg.SELF_REFINE.ALPHA_SCHEDULE == "static" else [cfg.SELF_REFINE.ALPHA_SCHEDULE]
-    others += ["consensus"] * cfg.PSEUDO_LABEL.CONSENSUS + ["contrast"] * contrast
-    return ", ".join(["decoder joins", *(f"with {each}" for each in others)])
+    others += ["consensus"] * labels.CONSENSUS + ["contrast"] * contrast
+    return ", ".join([name, *(f"with {each}" for each in others)])
 
 
 def make_record(experiment: Experiment, folder: Path, seconds: float) -> dict[str, Any]:
