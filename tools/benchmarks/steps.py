@@ -39,6 +39,7 @@ LIVELY = {
     "PSEUDO_LABEL.VORONOI": True,
     "PSEUDO_LABEL.ENTROPY_THRESHOLD": 1000.0,
     "PSEUDO_LABEL.CONSENSUS": False,
+    "MODEL.LOSS.CONTRAST_WEIGHT": 1.0,
     "MODEL.CONTRAST.FOREGROUND_THRESHOLD": 0.0,
 }
 GAIN = 100.0  # on the weights that read the masks: logits of some units
