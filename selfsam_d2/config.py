@@ -123,6 +123,11 @@ def _add_label_keys(cfg: CN) -> None:
     # Not in the paper: of each nucleus in a label its largest connected part, holes filled. Stain
     # and decoder speak for pixels, not for nuclei. Not for StaticSAMLabels.
     cfg.PSEUDO_LABEL.ONE_PART = False
+    # Not in the paper: from epoch REPROMPT_START on m_base is prompted with the box of each nucleus
+    # as m_adapt and B see it, in place of the box from the spacing. Takes a pass of the frozen
+    # encoder and decoder in each step, also with SELF_REFINE.BASE_CACHE. Only SelfRefiningLabels.
+    cfg.PSEUDO_LABEL.REPROMPT = False
+    cfg.PSEUDO_LABEL.REPROMPT_START = 0
     # Limits of the domain of m_u,k, none of them in the paper.
     cfg.PSEUDO_LABEL.VORONOI = False  # only the pixels nearest to p_k
     cfg.PSEUDO_LABEL.MAX_RADIUS = 0.0  # x median nearest-neighbour distance; 0: no limit

@@ -8,7 +8,7 @@ from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.pseudo_labels.alpha import alpha_schedule
 from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY
 
-__all__ = ["enter_epoch", "epoch_alpha"]
+__all__ = ["enter_epoch", "epoch_alpha", "epoch_reprompts"]
 
 
 def epoch_alpha(cfg: Any, epoch: int, epochs: int) -> float:
@@ -26,8 +26,15 @@ def epoch_alpha(cfg: Any, epoch: int, epochs: int) -> float:
     )
 
 
+def epoch_reprompts(cfg: Any, epoch: int) -> bool:
+    """Whether boxes that the model has found prompt m_base in an epoch."""
+    labels = cfg.PSEUDO_LABEL
+    able = PSEUDO_LABEL_REGISTRY.get(labels.NAME).reprompts
+    return bool(able and labels.REPROMPT and epoch >= labels.REPROMPT_START)
+
+
 def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
-    """Set alpha, consensus and the say of the decoder as the training has them in an epoch.
+    """Set alpha and who has a say in the labels as the training has them in an epoch.
 
     Args:
         model: changed in place.
@@ -37,4 +44,5 @@ def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
     """
     model.alpha = epoch_alpha(cfg, epoch, epochs)
     model.consensus = epoch >= cfg.PSEUDO_LABEL.CONSENSUS_START
+    model.reprompts = epoch_reprompts(cfg, epoch)
     model.decoder_joins = epoch >= cfg.PSEUDO_LABEL.DECODER_START

@@ -18,7 +18,7 @@ from selfsam_d2.data.schedule import CropSchedule
 from selfsam_d2.engine.base_cache_hook import BaseCacheHook
 from selfsam_d2.engine.checks import require_selfsam
 from selfsam_d2.engine.crop_trainer import CropTrainer, index_of
-from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha
+from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha, epoch_reprompts
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
 from selfsam_d2.engine.solver import cosine_factor
 
@@ -61,7 +61,11 @@ class SelfSAMTrainer(CropTrainer):
             cfg,
             store=self.store,
             base_cache=self.base_cache,
-            without_base=frozenset(epoch for epoch, alpha in enumerate(alphas) if alpha == 0),
+            without_base=frozenset(
+                epoch
+                for epoch, alpha in enumerate(alphas)
+                if alpha == 0 or epoch_reprompts(cfg, epoch)
+            ),
         )
         self.assemble(self.mapper)
         self._log_plan()

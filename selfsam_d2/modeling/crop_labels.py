@@ -51,15 +51,19 @@ def label_crop(model: SelfSAM, sample: dict[str, Any], *, all_masks: bool = True
     size = (image.shape[1], image.shape[2])
     prepared = model.preprocess(image[None])
     tokens = model.encode_prompts(sample)
-    base_masks = adapted_masks = None
+    base, base_masks, adapted_masks = None, None, None
     if all_masks or model.alpha > 0:
         base, adapted = model.backbone.forward_both(prepared)
-        base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
     else:
         adapted = model.backbone(prepared)
-    if all_masks or (model.alpha < 1 and model.label_maker.uses_adapted):
+    blends = model.alpha < 1 and model.label_maker.uses_adapted
+    if all_masks or blends or model.reprompts:
         adapted_masks = model.prompt_logits(adapted[EMBEDDING], tokens, size).sigmoid()
     prediction = model.predict_embedding(adapted[EMBEDDING], size)[0]
+    if base is not None:
+        if model.reprompts and adapted_masks is not None:
+            tokens = model.encode_prompts(sample, (adapted_masks, prediction[0]))
+        base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
     prompt = model.make_prompt_label(sample, base_masks, adapted_masks, prediction[0])
     model.train(was_training)
     return CropLabels(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from selfsam_d2.modeling.sam_decoder import build_mask_decoder, build_prompt_encoder
 from selfsam_d2.modeling.shared_decoder import decode_masks
+from selfsam_d2.pseudo_labels.refined_boxes import refined_boxes
 from selfsam_d2.structures.points import nearest_others, spacing_boxes
 
 __all__ = ["Prompter"]
@@ -89,7 +90,14 @@ class Prompter(nn.Module):
             "decoder_memory": cfg.PROMPT.DECODER_MEMORY,
         }
 
-    def encode(self, points: Tensor, context: Tensor, crop: int, seed: list[int]) -> Tensor:
+    def encode(
+        self,
+        points: Tensor,
+        context: Tensor,
+        crop: int,
+        seed: list[int],
+        seen: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Prompt tokens of each point.
 
         Args:
@@ -98,6 +106,9 @@ class Prompter(nn.Module):
                 ``points`` among them.
             crop: side of the crop, px.
             seed: of the choice of random negatives.
+            seen: m_adapt (K, c, c) and B (c, c) in [0, 1]: prompt with their boxes, see
+                :func:`selfsam_d2.pseudo_labels.refined_boxes.refined_boxes`, where a nucleus is
+                hardly seen with that of its spacing.
 
         Returns:
             (K, tokens, 256).
@@ -108,10 +119,12 @@ class Prompter(nn.Module):
         labels = torch.zeros(coordinates.shape[:2], device=points.device)
         labels[:, 0] = 1
         boxes = None
-        if self.spacing_box:
+        if self.spacing_box or seen is not None:
             boxes = spacing_boxes(
                 points, context, scale=self.spacing_scale, default_radius=self.default_radius
             )
+            if seen is not None:
+                boxes = refined_boxes(points, context, *seen, boxes)
             boxes = boxes * scale - SAM_HALF_PIXEL
         tokens, _ = self.prompt_encoder(points=(coordinates, labels), boxes=boxes, masks=None)
         return tokens

@@ -55,6 +55,8 @@ class SelfSAM(CropModel):
     Attributes:
         alpha: alpha_t of the blend, in [0, 1]; set by the self-refine hook each epoch.
         consensus: whether the consensus filter makes S_I; set by the hook each epoch.
+        reprompts: whether boxes that the model has found prompt m_base; set by the hook each
+            epoch.
         decoder_joins: whether B may have a say in m_u; set by the hook each epoch.
         step: number of the training step; set by the hook.
         label_statistics: of the last training step: shares in [0, 1].
@@ -89,6 +91,7 @@ class SelfSAM(CropModel):
         self.seed = seed
         self.alpha = 1.0
         self.consensus = True
+        self.reprompts = False
         self.decoder_joins = True
         self.step = 0
         self.label_statistics: dict[str, float] = {}
@@ -209,13 +212,16 @@ class SelfSAM(CropModel):
         """S_I (c, c) of one crop, from S_P and B (c, c)."""
         return self.label_maker.instance_label(label, foreground, consensus=self.consensus)
 
-    def encode_prompts(self, sample: dict[str, Any]) -> Tensor:
-        """Prompt tokens (K, tokens, 256) of one crop."""
+    def encode_prompts(
+        self, sample: dict[str, Any], seen: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Prompt tokens (K, tokens, 256) of one crop; ``seen`` as in :class:`Prompter`."""
         return self.prompter.encode(
             sample["points"].to(self.device),
             sample["context_points"].to(self.device),
             sample["image"].shape[-1],
             generator_seed(self.seed, self.step, sample["image_id"]),
+            seen,
         )
 
     def _image_losses(
@@ -268,17 +274,19 @@ class SelfSAM(CropModel):
         given = sample["base_masks"].to(self.device).float() if "base_masks" in sample else None
         tokens = self.encode_prompts(sample)
         logits = None
-        wanted = self.label_maker.uses_adapted and self.alpha < 1 and not stored
-        if self.loss_weights["loss_prompt"] > 0 or wanted:
+        wanted = self.reprompts or (self.label_maker.uses_adapted and self.alpha < 1)
+        if self.loss_weights["loss_prompt"] > 0 or (wanted and not stored):
             logits = self.prompt_logits(adapted, tokens, foreground.shape, share)
         if stored:
             prompt_labels = sample["prompt_label"].to(self.device)
             instance_labels = sample["instance_label"].to(self.device)
             return logits, (prompt_labels, instance_labels, torch.zeros_like(prompt_labels).bool())
+        adapted_masks = None if logits is None else logits.detach().sigmoid()
         if base is not None:
+            if self.reprompts and adapted_masks is not None:
+                tokens = self.encode_prompts(sample, (adapted_masks, foreground))
             with torch.no_grad():
                 given = self.prompt_logits(base, tokens, foreground.shape).sigmoid()
-        adapted_masks = None if logits is None else logits.detach().sigmoid()
         label = self.make_prompt_label(sample, given, adapted_masks, foreground)
         instance = self.make_instance_label(label, foreground)
         return logits, (label.labels, instance.labels, instance.recovered)

@@ -26,10 +26,12 @@ class LabelMaker(ABC):
         fixed_alpha: weight of the base masks in every epoch, in [0, 1]; None: that of
             SELF_REFINE.ALPHA_SCHEDULE. At 0 m_base is not computed.
         uses_adapted: whether the labels need m_adapt where alpha is below 1.
+        reprompts: whether PSEUDO_LABEL.REPROMPT applies: boxes of m_adapt and B prompt m_base.
     """
 
     fixed_alpha: float | None = None
     uses_adapted: bool = True
+    reprompts: bool = False
 
     @abstractmethod
     def prompt_label(

@@ -49,6 +49,8 @@ class SelfRefiningLabels(LabelMaker):
         ValueError: ``decoder_weight`` or ``stain_weight`` above 0 without ``voronoi``.
     """
 
+    reprompts = True
+
     @configurable
     def __init__(
         self,
@@ -196,6 +198,7 @@ class StaticSAMLabels(SelfRefiningLabels):
     """
 
     fixed_alpha = 1.0
+    reprompts = False
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:

@@ -82,8 +82,15 @@ def test_labels_of_a_crop_that_equals_a_window_are_those_of_the_online_form(smal
     assert nuclei > 5
 
 
-def test_epochs_of_alpha_zero_read_no_stored_mask(small_config, monkeypatch):
-    keys = ("SELF_REFINE.ALPHA_SCHEDULE", "step", "SOLVER.EPOCHS", "2", "SOLVER.MAX_ITER", "0")
+@pytest.mark.parametrize(
+    ("keys", "alpha"),
+    [
+        (("SELF_REFINE.ALPHA_SCHEDULE", "step"), 0),
+        (("PSEUDO_LABEL.REPROMPT", "True", "PSEUDO_LABEL.REPROMPT_START", "1"), 0.5),
+    ],
+)
+def test_epochs_that_need_no_stored_mask_read_none(small_config, monkeypatch, keys, alpha):
+    keys = (*keys, "SOLVER.EPOCHS", "2", "SOLVER.MAX_ITER", "0")
     trainer = SelfSAMTrainer(small_config(*CACHED, *keys))
     monkeypatch.setattr(trainer.base_cache, "crop_masks", lambda *_: np.zeros((1, 64, 64)))
     crops = trainer.schedule.crops_per_epoch
@@ -91,7 +98,7 @@ def test_epochs_of_alpha_zero_read_no_stored_mask(small_config, monkeypatch):
     assert "base_masks" in first
     assert "base_masks" not in second
     enter_epoch(trainer.model, trainer.cfg, 1, 2)
-    assert trainer.model.alpha == 0
+    assert trainer.model.alpha == alpha
     assert torch.isfinite(sum(trainer.model.train()([second]).values()))
 
 

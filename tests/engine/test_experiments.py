@@ -16,6 +16,10 @@ from selfsam_d2.errors import InputError
 
 DEMO = "configs/demo.yaml"
 DECODER = ("PSEUDO_LABEL.VORONOI", "True", "PSEUDO_LABEL.DECODER_WEIGHT", "0.5")
+PLAIN = (
+    *("SELF_REFINE.ALPHA_SCHEDULE", "static", "MODEL.LOSS.CONTRAST_WEIGHT", "0"),
+    *("PSEUDO_LABEL.CONSENSUS", "False"),
+)
 STAIN = ("PSEUDO_LABEL.VORONOI", "True", "PSEUDO_LABEL.STAIN_WEIGHT", "0.5")
 STATIC = ("PSEUDO_LABEL.NAME", "StaticSAMLabels", "MODEL.LOSS.CONTRAST_WEIGHT", "0")
 
@@ -63,18 +67,20 @@ def test_a_config_keeps_its_own_shift_where_none_is_given(tmp_path):
         (DECODER, "decoder joins, with linear, with consensus, with contrast"),
         ((*DECODER, *STATIC), "static"),
         (
-            (
-                *(*STAIN, "SELF_REFINE.ALPHA_SCHEDULE", "static", "MODEL.LOSS.CONTRAST_WEIGHT"),
-                *("0", "PSEUDO_LABEL.CONSENSUS", "False"),
-            ),
+            (*STAIN, *PLAIN),
             "stain joins",
         ),
         ((*DECODER, *STAIN), "stain and decoder join, with linear, with consensus, with contrast"),
         (
-            (
-                *(*DECODER, "SELF_REFINE.ALPHA_SCHEDULE", "static", "MODEL.LOSS.CONTRAST_WEIGHT"),
-                *("0", "PSEUDO_LABEL.CONSENSUS", "False"),
-            ),
+            (*STAIN, "PSEUDO_LABEL.REPROMPT", "True", *PLAIN),
+            "stain and boxes join",
+        ),
+        (
+            (*DECODER, *STAIN, "PSEUDO_LABEL.REPROMPT", "True", *PLAIN),
+            "stain, decoder and boxes join",
+        ),
+        (
+            (*DECODER, *PLAIN),
             "decoder joins",
         ),
     ],

@@ -11,9 +11,12 @@ from selfsam_d2.modeling.window_labels import label_image
 EASY = {"entropy_threshold": 100.0, "voronoi": True, "mask_threshold": 0.3}
 
 
-def test_labels_are_those_of_the_training_step(build_selfsam, make_crop, monkeypatch):
+@pytest.mark.parametrize(("alpha", "reprompts"), [(0.3, False), (0.3, True), (1.0, True)])
+def test_labels_are_those_of_the_training_step(
+    build_selfsam, make_crop, monkeypatch, alpha, reprompts
+):
     model = build_selfsam(labels=EASY).train()
-    model.alpha = 0.3
+    model.alpha, model.reprompts = alpha, reprompts
     crop = make_crop(4)
     seen = {}
     for name in ("prompt_loss", "foreground_loss"):

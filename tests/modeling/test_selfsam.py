@@ -6,7 +6,11 @@ import torch
 import selfsam_d2.modeling.prompter as prompter_module
 from selfsam_d2.losses.masks import foreground_loss, prompt_loss
 from selfsam_d2.modeling.crop_losses import LOSS_NAMES
+from selfsam_d2.modeling.resize import resize_maps
+from selfsam_d2.modeling.selfsam import SelfSAM
+from selfsam_d2.pseudo_labels.refined_boxes import refined_boxes
 from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
+from selfsam_d2.structures.points import spacing_boxes
 
 TRAINED = ("backbone.adapter", "nuclei_head.", "contrast_head.")
 # A soft threshold on m_u: the random decoder of a test draws no confident mask.
@@ -132,6 +136,43 @@ def test_the_decoder_joins_the_labels_only_in_its_epochs(build_selfsam, make_cro
         labels[model.decoder_joins] = model.make_prompt_label(crop, masks, None, decoded).raw_ids
     assert not labels[False].any()
     assert (labels[True][:16] > 0).float().mean() > 0.5  # the rest lies nearest to other points
+
+
+def test_base_masks_are_prompted_with_what_the_model_sees(build_selfsam, make_crop, monkeypatch):
+    model = build_selfsam(labels={"voronoi": True, "entropy_threshold": 100.0}).train()
+    crop, size = make_crop(3), (32, 32)
+    given = []
+
+    def note(sample, base, adapted, foreground):
+        given.append(base)
+        return SelfSAM.make_prompt_label(model, sample, base, adapted, foreground)
+
+    monkeypatch.setattr(model, "make_prompt_label", note)
+    for model.reprompts in (False, True):
+        model([crop])
+    base, adapted = model.backbone.forward_both(model.preprocess(crop["image"][None]))
+    base, adapted = base["image_embedding"], adapted["image_embedding"]
+    points, context = crop["points"], crop["context_points"]
+    masks = model.prompt_logits(adapted, model.encode_prompts(crop), size).sigmoid()
+    fallback = spacing_boxes(points, context)
+    foreground = resize_maps(model.nuclei_head(adapted), size)[0, 0].sigmoid()
+    boxes = refined_boxes(points, context, masks.detach(), foreground.detach(), fallback)
+    assert not torch.equal(boxes, fallback)
+    scale = 64 / 32
+    tokens, _ = model.prompter.prompt_encoder(
+        points=(points[:, None] * scale - 0.5, torch.ones(3, 1)),
+        boxes=boxes * scale - 0.5,
+        masks=None,
+    )
+    expected = model.prompt_logits(base, tokens, size).sigmoid()
+    assert torch.allclose(given[1], expected, atol=1e-5)
+    assert (given[0] - given[1]).abs().max() > 1e-3
+
+
+def test_a_crop_without_points_can_be_prompted_again(build_selfsam, make_crop):
+    model = build_selfsam().train()
+    model.reprompts = True
+    assert torch.isfinite(sum(model([make_crop(0)]).values()))
 
 
 def test_stored_labels_replace_those_of_the_step(build_selfsam, make_crop):

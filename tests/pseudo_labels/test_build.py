@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfsam_d2.engine.checks import check_config
-from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha
+from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha, epoch_reprompts
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 from selfsam_d2.pseudo_labels.build import build_label_maker, label_maker_names
@@ -89,6 +89,21 @@ def test_consensus_and_decoder_each_begin_in_their_epoch():
         enter_epoch(model, cfg, epoch, 4)
         acts.append((model.consensus, model.decoder_joins))
     assert acts == [(False, False), (True, False), (True, True), (True, True)]
+
+
+def test_base_masks_are_prompted_again_from_an_epoch_on_by_the_refining_labels_only():
+    keys = ["PSEUDO_LABEL.REPROMPT", "True", "PSEUDO_LABEL.REPROMPT_START", "2"]
+    for name in label_maker_names():
+        cfg, model, acts = (
+            load_config(CONFIG, [*keys, "PSEUDO_LABEL.NAME", name]),
+            SimpleNamespace(),
+            [],
+        )
+        for epoch in range(4):
+            enter_epoch(model, cfg, epoch, 4)
+            acts.append(model.reprompts)
+        assert acts == [name == "SelfRefiningLabels" and epoch >= 2 for epoch in range(4)]
+    assert not epoch_reprompts(load_config(CONFIG, []), 3)
 
 
 def test_the_stain_has_a_say_in_the_refining_labels_only():
