@@ -112,10 +112,6 @@ def _add_label_keys(cfg: CN) -> None:
     # First epoch in which the consensus acts; S_I is S_P before. The paper: 0. A decoder that knows
     # nothing yet agrees by chance, and what it disagrees with is ignored: it can settle there.
     cfg.PSEUDO_LABEL.CONSENSUS_START = 0
-    # Not in the paper: weight w of B in m_u, and the first epoch in which it has one: from then on
-    # m_u,k is (1 - w) m_u,k + w B in the cell of p_k, divided by its maximum. Needs VORONOI.
-    cfg.PSEUDO_LABEL.DECODER_WEIGHT = 0.0
-    cfg.PSEUDO_LABEL.DECODER_START = 0
     # Not in the paper: weight w of the haematoxylin stain in m_base, a probability that follows
     # from the concentration of the stain: m_base,k is (1 - w) m_base,k + w P_H in the cell of p_k.
     # Needs VORONOI. StaticSAMLabels keep the masks of SAM as they are.

@@ -52,7 +52,6 @@ SMALLEST = 1e-12  # of what must be above zero
 RANGES: dict[str, tuple[float, float]] = {
     "SELF_REFINE.ALPHA_CONSTANT": (0, 1),
     "SELF_REFINE.ALPHA_GAMMA": (0, 1),
-    "PSEUDO_LABEL.DECODER_WEIGHT": (0, 1),
     "PSEUDO_LABEL.STAIN_WEIGHT": (0, 1),
     "PROMPT.NUM_NEGATIVES": (0, 4),
     "PROMPT.DECODER_MEMORY": (0, float("inf")),
@@ -158,12 +157,11 @@ def _check_selfsam(cfg: Any) -> None:
             "makes no base mask in a step; set it to 'step' or SELF_REFINE.BASE_CACHE to False",
         )
     labels = cfg.PSEUDO_LABEL
-    for key in ("DECODER_WEIGHT", "STAIN_WEIGHT"):
-        if labels[key] and not labels.VORONOI:
-            raise InputError(
-                f"PSEUDO_LABEL.{key} {labels[key]}",
-                "needs the cells of the points; set PSEUDO_LABEL.VORONOI to True",
-            )
+    if labels.STAIN_WEIGHT and not labels.VORONOI:
+        raise InputError(
+            f"PSEUDO_LABEL.STAIN_WEIGHT {labels.STAIN_WEIGHT}",
+            "needs the cells of the points; set PSEUDO_LABEL.VORONOI to True",
+        )
     if cfg.SOLVER.MAX_ITER <= 0 and cfg.SOLVER.EPOCHS < 1:
         raise InputError(f"SOLVER.EPOCHS {cfg.SOLVER.EPOCHS}", "expected at least 1")
 

@@ -34,7 +34,7 @@ def epoch_reprompts(cfg: Any, epoch: int) -> bool:
 
 
 def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
-    """Set alpha and who has a say in the labels as the training has them in an epoch.
+    """Set alpha, the consensus and what prompts m_base as a training has them in an epoch.
 
     Args:
         model: changed in place.
@@ -45,4 +45,3 @@ def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
     model.alpha = epoch_alpha(cfg, epoch, epochs)
     model.consensus = epoch >= cfg.PSEUDO_LABEL.CONSENSUS_START
     model.reprompts = epoch_reprompts(cfg, epoch)
-    model.decoder_joins = epoch >= cfg.PSEUDO_LABEL.DECODER_START

@@ -122,17 +122,13 @@ def method_of(cfg: CfgNode) -> str:
     ``static``: InstaSAM; ``no contrast``: EMA and consensus; ``alpha constant`` …: Table 3;
     ``self-refining``: the whole method; ``voronoi``: the label maker of that name; ``stain
     joins``, ``stain and boxes join`` …: who else has a say in the labels, not in the paper: the
-    haematoxylin stain, the nuclei decoder, the boxes of what the model sees.
+    haematoxylin stain, the boxes of what the model sees.
     """
     labels, refine = cfg.PSEUDO_LABEL, cfg.SELF_REFINE
     if labels.NAME == "VoronoiClusterLabels":
         return "voronoi"
     contrast = cfg.MODEL.LOSS.CONTRAST_WEIGHT > 0
-    joining = [
-        *(["stain"] * (labels.STAIN_WEIGHT > 0)),
-        *(["decoder"] * (labels.DECODER_WEIGHT > 0)),
-        *(["boxes"] * labels.REPROMPT),
-    ]
+    joining = ["stain"] * (labels.STAIN_WEIGHT > 0) + ["boxes"] * labels.REPROMPT
     if labels.NAME == "SelfRefiningLabels" and joining:
         return _method_of_joined_labels(cfg, joining, contrast)
     static = labels.NAME == "StaticSAMLabels" or refine.ALPHA_SCHEDULE == "static"
@@ -151,9 +147,7 @@ def method_of(cfg: CfgNode) -> str:
 
 def _method_of_joined_labels(cfg: CfgNode, joining: list[str], contrast: bool) -> str:
     """Who joins static masks without consensus and contrast, or with which of them."""
-    *first, last = joining
-    name = f"{', '.join(first)} and {last} join" if first else f"{last} join"
-    name += "s" * (joining in (["stain"], ["decoder"]))
+    name = f"{' and '.join(joining)} join{'s' * (joining == ['stain'])}"
     others = [] if cfg.SELF_REFINE.ALPHA_SCHEDULE == "static" else [cfg.SELF_REFINE.ALPHA_SCHEDULE]
     others += ["consensus"] * cfg.PSEUDO_LABEL.CONSENSUS + ["contrast"] * contrast
     return ", ".join([name, *(f"with {each}" for each in others)])

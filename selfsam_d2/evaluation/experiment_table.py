@@ -16,7 +16,7 @@ __all__ = ["METRICS", "format_csv", "format_markdown", "summarise_records"]
 
 METRICS = ("Dice", "AJI", "AJI_plus", "AJI_fast", "object_Dice", "PQ", "F1")
 # In this order, others after them.
-METHODS = ("voronoi", "static", "no contrast", "self-refining", "decoder joins")
+METHODS = ("voronoi", "static", "no contrast", "self-refining", "stain and boxes join")
 
 
 def summarise_records(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def label_crop(model: SelfSAM, sample: dict[str, Any], *, all_masks: bool = True
         if model.reprompts and adapted_masks is not None:
             tokens = model.encode_prompts(sample, (adapted_masks, prediction[0]))
         base_masks = model.prompt_logits(base[EMBEDDING], tokens, size).sigmoid()
-    prompt = model.make_prompt_label(sample, base_masks, adapted_masks, prediction[0])
+    prompt = model.make_prompt_label(sample, base_masks, adapted_masks)
     model.train(was_training)
     return CropLabels(
         base=base_masks,

@@ -57,7 +57,6 @@ class SelfSAM(CropModel):
         consensus: whether the consensus filter makes S_I; set by the hook each epoch.
         reprompts: whether boxes that the model has found prompt m_base; set by the hook each
             epoch.
-        decoder_joins: whether B may have a say in m_u; set by the hook each epoch.
         step: number of the training step; set by the hook.
         label_statistics: of the last training step: shares in [0, 1].
     """
@@ -92,7 +91,6 @@ class SelfSAM(CropModel):
         self.alpha = 1.0
         self.consensus = True
         self.reprompts = False
-        self.decoder_joins = True
         self.step = 0
         self.label_statistics: dict[str, float] = {}
 
@@ -191,9 +189,8 @@ class SelfSAM(CropModel):
         sample: dict[str, Any],
         base_masks: Tensor | None,
         adapted_masks: Tensor | None,
-        foreground: Tensor,
     ) -> PromptLabel:
-        """S_P (c, c) of one crop, from m_base and m_adapt (K, c, c) and B (c, c) in [0, 1].
+        """S_P (c, c) of one crop, from m_base and m_adapt (K, c, c) in [0, 1].
 
         ``base_masks`` may be None where alpha is 0, ``adapted_masks`` where it is 1, and both
         where the label maker needs none.
@@ -205,7 +202,6 @@ class SelfSAM(CropModel):
             base=base_masks,
             adapted=adapted_masks,
             alpha=self.alpha,
-            foreground=foreground if self.decoder_joins else None,
         )
 
     def make_instance_label(self, label: PromptLabel, foreground: Tensor) -> InstanceLabel:
@@ -287,6 +283,6 @@ class SelfSAM(CropModel):
                 tokens = self.encode_prompts(sample, (adapted_masks, foreground))
             with torch.no_grad():
                 given = self.prompt_logits(base, tokens, foreground.shape).sigmoid()
-        label = self.make_prompt_label(sample, given, adapted_masks, foreground)
+        label = self.make_prompt_label(sample, given, adapted_masks)
         instance = self.make_instance_label(label, foreground)
         return logits, (label.labels, instance.labels, instance.recovered)

@@ -43,7 +43,6 @@ class LabelMaker(ABC):
         base: Tensor | None,
         adapted: Tensor | None,
         alpha: float,
-        foreground: Tensor | None = None,
     ) -> PromptLabel:
         """S_P.
 
@@ -55,7 +54,6 @@ class LabelMaker(ABC):
             adapted: (K, H, W) m_adapt in [0, 1]; may be None where alpha is 1, or where
                 ``uses_adapted`` is false.
             alpha: weight of ``base``, in [0, 1].
-            foreground: (H, W) B in [0, 1], in the epochs in which the decoder has a say.
         """
 
     @abstractmethod

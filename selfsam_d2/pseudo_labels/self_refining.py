@@ -7,7 +7,7 @@ from typing import Any
 from detectron2.config import configurable
 from torch import Tensor
 
-from selfsam_d2.pseudo_labels.alpha import blend_targets, join_decoder
+from selfsam_d2.pseudo_labels.alpha import blend_targets
 from selfsam_d2.pseudo_labels.instance_label import (
     InstanceLabel,
     make_instance_label,
@@ -21,7 +21,7 @@ from selfsam_d2.pseudo_labels.stain import add_stain_prior, haematoxylin_mask
 __all__ = ["SelfRefiningLabels", "StaticSAMLabels"]
 
 # InstaSAM's labels listen to SAM alone.
-PURE = {"consensus": False, "decoder_weight": 0.0, "stain_weight": 0.0, "one_part": False}
+PURE = {"consensus": False, "stain_weight": 0.0, "one_part": False}
 
 
 @PSEUDO_LABEL_REGISTRY.register()
@@ -39,14 +39,12 @@ class SelfRefiningLabels(LabelMaker):
         voronoi: limit each m_u,k to the pixels nearest to its point.
         max_radius: limit it to this multiple of the median point spacing; 0: no limit.
         haematoxylin: limit it to the Otsu mask of the haematoxylin channel.
-        decoder_weight: w of B in m_u, see :func:`selfsam_d2.pseudo_labels.alpha.join_decoder`;
-            above 0 only with ``voronoi``, which says whose nucleus a pixel of B is.
         stain_weight: weight of the haematoxylin stain in m_base, see
             :func:`selfsam_d2.pseudo_labels.stain.add_stain_prior`; above 0 only with ``voronoi``.
         one_part: each nucleus of the label is one connected part without holes.
 
     Raises:
-        ValueError: ``decoder_weight`` or ``stain_weight`` above 0 without ``voronoi``.
+        ValueError: ``stain_weight`` above 0 without ``voronoi``.
     """
 
     reprompts = True
@@ -65,13 +63,11 @@ class SelfRefiningLabels(LabelMaker):
         voronoi: bool = False,
         max_radius: float = 0.0,
         haematoxylin: bool = False,
-        decoder_weight: float = 0.0,
         stain_weight: float = 0.0,
         one_part: bool = False,
     ) -> None:
-        for name, weight in (("decoder_weight", decoder_weight), ("stain_weight", stain_weight)):
-            if weight and not voronoi:
-                raise ValueError(f"Expected argument `voronoi` with `{name}` above 0.")
+        if stain_weight and not voronoi:
+            raise ValueError("Expected argument `voronoi` with `stain_weight` above 0.")
         self.entropy_threshold = entropy_threshold
         self.entropy_reduction = entropy_reduction
         self.mask_threshold = mask_threshold
@@ -82,7 +78,6 @@ class SelfRefiningLabels(LabelMaker):
         self.voronoi = voronoi
         self.max_radius = max_radius
         self.haematoxylin = haematoxylin
-        self.decoder_weight = decoder_weight
         self.stain_weight = stain_weight
         self.one_part = one_part
 
@@ -99,7 +94,6 @@ class SelfRefiningLabels(LabelMaker):
             "VORONOI",
             "MAX_RADIUS",
             "HAEMATOXYLIN",
-            "DECODER_WEIGHT",
             "STAIN_WEIGHT",
             "ONE_PART",
         )
@@ -114,7 +108,6 @@ class SelfRefiningLabels(LabelMaker):
         base: Tensor | None,
         adapted: Tensor | None,
         alpha: float,
-        foreground: Tensor | None = None,
     ) -> Tensor:
         """m_u (K, H, W) in [0, 1], zero outside the limits; arguments as :meth:`prompt_label`.
 
@@ -139,10 +132,7 @@ class SelfRefiningLabels(LabelMaker):
         blended = blend_targets(base, adapted, alpha)
         if limits is None:
             return blended
-        blended.mul_(limits)
-        if foreground is None or not self.decoder_weight:
-            return blended
-        return join_decoder(blended, foreground, limits, self.decoder_weight)
+        return blended.mul_(limits)
 
     def prompt_label(
         self,
@@ -153,7 +143,6 @@ class SelfRefiningLabels(LabelMaker):
         base: Tensor | None,
         adapted: Tensor | None,
         alpha: float,
-        foreground: Tensor | None = None,
     ) -> PromptLabel:
         """S_P from m_u, see :func:`make_prompt_label`."""
         return make_prompt_label(
@@ -164,7 +153,6 @@ class SelfRefiningLabels(LabelMaker):
                 base=base,
                 adapted=adapted,
                 alpha=alpha,
-                foreground=foreground,
             ),
             entropy_threshold=self.entropy_threshold,
             mask_threshold=self.mask_threshold,

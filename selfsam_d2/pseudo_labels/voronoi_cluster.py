@@ -184,10 +184,9 @@ class VoronoiClusterLabels(LabelMaker):
         base: Tensor | None = None,
         adapted: Tensor | None = None,
         alpha: float = 0.0,
-        foreground: Tensor | None = None,
     ) -> PromptLabel:
         """S_P; masks and prediction are not looked at."""
-        del base, adapted, alpha, foreground
+        del base, adapted, alpha
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
         found = voronoi_cluster_label(pixels, points, context)
         labels = torch.from_numpy(found).to(image.device)

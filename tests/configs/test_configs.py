@@ -172,10 +172,11 @@ def test_a_variant_changes_what_its_table_says(name):
     assert differences(f"ablations/{name}", main) == unlike != {}
 
 
-def test_the_decoder_joins_in_the_second_half():
+def test_the_model_prompts_itself_in_the_second_half():
     for dataset in ("monuseg", "tnbc"):
         cfg = load(f"{dataset}_vitt")
-        assert cfg.PSEUDO_LABEL.DECODER_START == cfg.SOLVER.EPOCHS / 2
+        assert cfg.PSEUDO_LABEL.REPROMPT
+        assert cfg.PSEUDO_LABEL.REPROMPT_START == cfg.SOLVER.EPOCHS / 2
         assert cfg.SOLVER.COSINE_T_MAX == cfg.SOLVER.EPOCHS
 
 

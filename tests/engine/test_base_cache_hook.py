@@ -61,8 +61,8 @@ def test_labels_of_a_crop_that_equals_a_window_are_those_of_the_online_form(smal
             alpha=model.alpha,
         )
         foreground = torch.rand(64, 64)
-        expected = model.make_prompt_label(sample, online, adapted, foreground)
-        found = model.make_prompt_label(sample, sample["base_masks"], adapted, foreground)
+        expected = model.make_prompt_label(sample, online, adapted)
+        found = model.make_prompt_label(sample, sample["base_masks"], adapted)
         # What is stored is rounded to half precision: only pixels on the brink may differ.
         sure = (expected.entropy - 0.3).abs() > 0.01
         for threshold in (0.2, 0.5):

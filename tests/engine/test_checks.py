@@ -53,11 +53,10 @@ def test_more_values_that_cannot_be_used(small_config, key, value):
         check_config(small_config(key, value))
 
 
-@pytest.mark.parametrize("key", ["DECODER_WEIGHT", "STAIN_WEIGHT"])
-def test_decoder_and_stain_have_a_say_only_in_the_cells_of_the_points(small_config, key):
-    weight = (f"PSEUDO_LABEL.{key}", "0.5")
+def test_the_stain_has_a_say_only_in_the_cells_of_the_points(small_config):
+    weight = ("PSEUDO_LABEL.STAIN_WEIGHT", "0.5")
     check_config(small_config(*weight, "PSEUDO_LABEL.VORONOI", "True"))
-    with pytest.raises(InputError, match=rf"PSEUDO_LABEL\.{key} 0\.5: .*VORONOI to True"):
+    with pytest.raises(InputError, match=r"PSEUDO_LABEL\.STAIN_WEIGHT 0\.5: .*VORONOI to True"):
         check_config(small_config(*weight, "PSEUDO_LABEL.VORONOI", "False"))
 
 

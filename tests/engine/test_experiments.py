@@ -15,7 +15,6 @@ from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 
 DEMO = "configs/demo.yaml"
-DECODER = ("PSEUDO_LABEL.VORONOI", "True", "PSEUDO_LABEL.DECODER_WEIGHT", "0.5")
 PLAIN = (
     *("SELF_REFINE.ALPHA_SCHEDULE", "static", "MODEL.LOSS.CONTRAST_WEIGHT", "0"),
     *("PSEUDO_LABEL.CONSENSUS", "False"),
@@ -64,25 +63,17 @@ def test_a_config_keeps_its_own_shift_where_none_is_given(tmp_path):
         (("SELF_REFINE.ALPHA_SCHEDULE", "step"), "alpha step"),
         (("PSEUDO_LABEL.NAME", "VoronoiClusterLabels"), "voronoi"),
         (("PSEUDO_LABEL.CONSENSUS", "False"), "self-refining, no consensus"),
-        (DECODER, "decoder joins, with linear, with consensus, with contrast"),
-        ((*DECODER, *STATIC), "static"),
+        (STAIN, "stain joins, with linear, with consensus, with contrast"),
+        ((*STAIN, *STATIC), "static"),
         (
             (*STAIN, *PLAIN),
             "stain joins",
         ),
-        ((*DECODER, *STAIN), "stain and decoder join, with linear, with consensus, with contrast"),
         (
             (*STAIN, "PSEUDO_LABEL.REPROMPT", "True", *PLAIN),
             "stain and boxes join",
         ),
-        (
-            (*DECODER, *STAIN, "PSEUDO_LABEL.REPROMPT", "True", *PLAIN),
-            "stain, decoder and boxes join",
-        ),
-        (
-            (*DECODER, *PLAIN),
-            "decoder joins",
-        ),
+        (("PSEUDO_LABEL.REPROMPT", "True", *PLAIN), "boxes join"),
     ],
 )
 def test_a_config_is_known_by_what_it_says_not_by_its_name(opts, method):

@@ -9,7 +9,6 @@ from selfsam_d2.modeling.crop_losses import LOSS_NAMES
 from selfsam_d2.modeling.resize import resize_maps
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.pseudo_labels.refined_boxes import refined_boxes
-from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
 from selfsam_d2.structures.points import spacing_boxes
 
 TRAINED = ("backbone.adapter", "nuclei_head.", "contrast_head.")
@@ -126,26 +125,14 @@ def test_alpha_decides_between_base_and_adapted(build_selfsam, make_crop):
         assert torch.allclose(found, expected, atol=1e-6)
 
 
-def test_the_decoder_joins_the_labels_only_in_its_epochs(build_selfsam, make_crop):
-    model = build_selfsam()
-    model.label_maker = SelfRefiningLabels(voronoi=True, consensus=False, decoder_weight=0.5)
-    crop, masks, decoded = make_crop(3), torch.full((3, 32, 32), 0.2), torch.zeros(32, 32)
-    decoded[:16] = 1.0
-    labels = {}
-    for model.decoder_joins in (False, True):
-        labels[model.decoder_joins] = model.make_prompt_label(crop, masks, None, decoded).raw_ids
-    assert not labels[False].any()
-    assert (labels[True][:16] > 0).float().mean() > 0.5  # the rest lies nearest to other points
-
-
 def test_base_masks_are_prompted_with_what_the_model_sees(build_selfsam, make_crop, monkeypatch):
     model = build_selfsam(labels={"voronoi": True, "entropy_threshold": 100.0}).train()
     crop, size = make_crop(3), (32, 32)
     given = []
 
-    def note(sample, base, adapted, foreground):
+    def note(sample, base, adapted):
         given.append(base)
-        return SelfSAM.make_prompt_label(model, sample, base, adapted, foreground)
+        return SelfSAM.make_prompt_label(model, sample, base, adapted)
 
     monkeypatch.setattr(model, "make_prompt_label", note)
     for model.reprompts in (False, True):

@@ -20,12 +20,10 @@ def masks(seed):
     return torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-def label(maker, alpha, foreground, say=None):
+def label(maker, alpha, foreground):
     points = torch.tensor([[3.0, 3.0], [9.0, 4.0], [12.0, 12.0]])
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)
-    prompt = maker.prompt_label(
-        image, points, points, base=masks(0), adapted=masks(1), alpha=alpha, foreground=say
-    )
+    prompt = maker.prompt_label(image, points, points, base=masks(0), adapted=masks(1), alpha=alpha)
     return prompt, maker.instance_label(prompt, foreground)
 
 
@@ -71,24 +69,16 @@ def test_static_labels_do_not_listen_to_the_prediction():
     assert not torch.equal(refined.labels, prompt.labels)
 
 
-def test_the_decoder_has_a_say_in_the_refining_labels_only():
-    keys = ["PSEUDO_LABEL.VORONOI", "True", "PSEUDO_LABEL.DECODER_WEIGHT", "0.5"]
-    foreground = torch.rand(16, 16, generator=torch.Generator().manual_seed(2))
-    for name in label_maker_names():
-        maker = build_label_maker(load_config(CONFIG, [*keys, "PSEUDO_LABEL.NAME", name]))
-        without, _ = label(maker, 1.0, foreground)
-        listening, _ = label(maker, 1.0, foreground, foreground)
-        same = torch.equal(without.labels, listening.labels)
-        assert same == (name != "SelfRefiningLabels"), name
-
-
-def test_consensus_and_decoder_each_begin_in_their_epoch():
-    keys = ["PSEUDO_LABEL.CONSENSUS_START", "1", "PSEUDO_LABEL.DECODER_START", "2"]
-    cfg, model, acts = load_config(CONFIG, keys), SimpleNamespace(), []
-    for epoch in range(4):
-        enter_epoch(model, cfg, epoch, 4)
-        acts.append((model.consensus, model.decoder_joins))
-    assert acts == [(False, False), (True, False), (True, True), (True, True)]
+def test_the_consensus_begins_in_its_epoch():
+    cfg, model, acts = (
+        load_config(CONFIG, ["PSEUDO_LABEL.CONSENSUS_START", "1"]),
+        SimpleNamespace(),
+        [],
+    )
+    for epoch in range(3):
+        enter_epoch(model, cfg, epoch, 3)
+        acts.append(model.consensus)
+    assert acts == [False, True, True]
 
 
 def test_base_masks_are_prompted_again_from_an_epoch_on_by_the_refining_labels_only():
@@ -118,7 +108,6 @@ def test_the_stain_has_a_say_in_the_refining_labels_only():
         assert torch.equal(*found) == (name != "SelfRefiningLabels"), name
 
 
-@pytest.mark.parametrize("weight", ["decoder_weight", "stain_weight"])
-def test_without_cells_neither_has_a_say(weight):
-    with pytest.raises(ValueError, match=f"voronoi.*{weight}"):
-        SelfRefiningLabels(**{weight: 0.5})
+def test_without_cells_the_stain_has_no_say():
+    with pytest.raises(ValueError, match=r"voronoi.*stain_weight"):
+        SelfRefiningLabels(stain_weight=0.5)
