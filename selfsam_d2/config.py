@@ -116,8 +116,8 @@ def _add_label_keys(cfg: CN) -> None:
     # from the concentration of the stain: m_base,k is (1 - w) m_base,k + w P_H in the cell of p_k.
     # Needs VORONOI. StaticSAMLabels keep the masks of SAM as they are.
     cfg.PSEUDO_LABEL.STAIN_WEIGHT = 0.0
-    # Not in the paper: of each nucleus in a label its largest connected part, holes filled. Stain
-    # and decoder speak for pixels, not for nuclei. Not for StaticSAMLabels.
+    # Not in the paper: of each nucleus in a label its largest connected part, holes filled. The
+    # stain speaks for pixels, not for nuclei. Not for StaticSAMLabels.
     cfg.PSEUDO_LABEL.ONE_PART = False
     # Not in the paper: from epoch REPROMPT_START on m_base is prompted with the box of each nucleus
     # as m_adapt and B see it, in place of the box from the spacing. Takes a pass of the frozen

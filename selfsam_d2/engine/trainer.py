@@ -52,20 +52,20 @@ class SelfSAMTrainer(CropTrainer):
         self.store = None
         if cfg.SELF_REFINE.REFRESH == "epoch":
             self.store = LabelStore(cfg.SELF_REFINE.STORE or Path(cfg.OUTPUT_DIR) / "labels")
-        alphas = [epoch_alpha(cfg, epoch, self.epochs) for epoch in range(self.epochs)]
+        without_base = frozenset(
+            epoch
+            for epoch in range(self.epochs)
+            if epoch_alpha(cfg, epoch, self.epochs) == 0 or epoch_reprompts(cfg, epoch)
+        )
         self.base_cache = None
-        if cfg.SELF_REFINE.BASE_CACHE and any(alphas):
+        if cfg.SELF_REFINE.BASE_CACHE and len(without_base) < self.epochs:
             folder = cfg.SELF_REFINE.BASE_STORE or Path(cfg.OUTPUT_DIR) / "base_masks"
             self.base_cache = BaseCache(folder)
         self.mapper = PointPromptDatasetMapper(
             cfg,
             store=self.store,
             base_cache=self.base_cache,
-            without_base=frozenset(
-                epoch
-                for epoch, alpha in enumerate(alphas)
-                if alpha == 0 or epoch_reprompts(cfg, epoch)
-            ),
+            without_base=without_base,
         )
         self.assemble(self.mapper)
         self._log_plan()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["ALPHA_SCHEDULES", "alpha_schedule", "blend_targets", "join_decoder"]
+__all__ = ["ALPHA_SCHEDULES", "alpha_schedule", "blend_targets"]
 
-# A nucleus that neither masks nor decoder give this much stays weak.
-SMALLEST_PEAK = 0.1
 ALPHA_SCHEDULES = ("linear", "constant", "exponential", "step", "static")
 
 
@@ -79,40 +77,3 @@ def blend_targets(base: Tensor, adapted: Tensor, alpha: float) -> Tensor:
     if not 0 <= alpha <= 1:
         raise ValueError(f"Expected argument `alpha` to be in [0, 1], but got {alpha}.")
     return (alpha * base.detach()).add_(adapted.detach(), alpha=1 - alpha)
-
-
-def join_decoder(targets: Tensor, foreground: Tensor, cells: Tensor, weight: float) -> Tensor:
-    r"""Give the prompt-free decoder a say in the target of each nucleus; not in the paper.
-
-    .. math::
-        v_k = (1 - w)\, m_{u,k} + w\, B\, 1_{cell_k}, \qquad
-        m'_{u,k}(j) = v_k(j) / \max(0.1, \max_i v_k(i))
-
-    Where masks and decoder disagree, the pixel goes to the one that is surer, instead of being
-    ignored as by the consensus filter. The points still say how many nuclei there are and where
-    they part. The division keeps a pixel of each nucleus to which masks and decoder together
-    give 0.1: without it nuclei that the decoder does not see are trained to be background.
-
-    Args:
-        targets: (K, H, W) m_u in [0, 1].
-        foreground: (H, W) B in [0, 1]; detached here.
-        cells: (K, H, W) bool: the pixels that may belong to each nucleus, no pixel to two.
-        weight: w in [0, 1].
-
-    Returns:
-        (K, H, W) in [0, 1], without a gradient.
-
-    Raises:
-        ValueError: shapes do not fit, or the weight is not in [0, 1].
-    """
-    if targets.shape != cells.shape or targets.shape[1:] != foreground.shape:
-        raise ValueError(
-            f"Expected arguments `targets` and `cells` (K, H, W) and `foreground` (H, W), but got "
-            f"{tuple(targets.shape)}, {tuple(cells.shape)} and {tuple(foreground.shape)}."
-        )
-    if not 0 <= weight <= 1:
-        raise ValueError(f"Expected argument `weight` to be in [0, 1], but got {weight}.")
-    joined = (1 - weight) * targets.detach() + weight * foreground.detach() * cells
-    if not len(joined):
-        return joined
-    return joined / joined.amax(dim=(1, 2), keepdim=True).clamp(min=SMALLEST_PEAK)

@@ -6,14 +6,13 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from selfsam_d2.pseudo_labels.alpha import join_decoder
 from selfsam_d2.pseudo_labels.parts import keep_one_part
 from selfsam_d2.structures.points import voronoi_cells
 
 __all__ = ["boxes_of_ids", "refined_boxes"]
 
 SMALLEST_AREA = 15  # px: a smaller part says nothing about the size of its nucleus
-DECODER_WEIGHT = 0.5  # of B against m_adapt
+SMALLEST_PEAK = 0.1  # a nucleus that is given less stays weak
 
 
 def boxes_of_ids(ids: Tensor, fallback: Tensor) -> Tensor:
@@ -51,9 +50,10 @@ def refined_boxes(
         v_k = \tfrac12 (m_{adapt,k} + B)\, 1_{cell_k}, \qquad
         \hat{v}_k = v_k / \max(0.1, \max_i v_k(i))
 
-    A pixel above the threshold belongs to the nucleus whose :math:`\hat{v}` is largest; the box
-    is that of the largest connected part. How tight the box is decides what SAM's mask is worth,
-    and points alone only tell the distance to the neighbours. Not in the paper.
+    A pixel with :math:`\hat{v}_k` above the threshold belongs to nucleus k, whose box is that of
+    its largest connected part. The division lets a nucleus be seen that B does not see. How
+    tight the box is decides what SAM's mask is worth, and points alone only tell the distance to
+    the neighbours. Not in the paper.
 
     Args:
         points: (K, 2) xy, px, inside the map.
@@ -61,17 +61,18 @@ def refined_boxes(
         adapted: (K, H, W) m_adapt in [0, 1].
         foreground: (H, W) B in [0, 1].
         fallback: (K, 4) x0, y0, x1, y1, px, for nuclei that are hardly seen.
-        threshold: on v.
+        threshold: on :math:`\hat{v}`.
 
     Returns:
         (K, 4) x0, y0, x1, y1, px, without a gradient.
     """
-    height, width = foreground.shape
-    owners = voronoi_cells(points, context, (height, width))
-    cells = owners == torch.arange(len(points), device=owners.device)[:, None, None]
-    seen = join_decoder(adapted * cells, foreground, cells, DECODER_WEIGHT)
-    if not len(seen):
+    if not len(points):
         return fallback.clone()
+    size = (foreground.shape[0], foreground.shape[1])
+    nearest = voronoi_cells(points, context, size)
+    cells = nearest == torch.arange(len(points), device=nearest.device)[:, None, None]
+    seen = (adapted.detach() + foreground.detach()) / 2 * cells
+    seen /= seen.amax(dim=(1, 2), keepdim=True).clamp(min=SMALLEST_PEAK)
     surest, nucleus = seen.max(dim=0)
     ids = torch.where(surest > threshold, nucleus + 1, 0)
     return boxes_of_ids(keep_one_part(ids), fallback)

@@ -193,3 +193,10 @@ def test_masks_depend_on_the_seed_only_where_it_draws_negatives(
     before = base_fingerprint(model)
     model.seed += 1
     assert (base_fingerprint(model) == before) == same
+
+
+def test_no_masks_are_stored_that_no_epoch_reads(small_config, tmp_path):
+    always = ("PSEUDO_LABEL.REPROMPT", "True", "PSEUDO_LABEL.REPROMPT_START", "0")
+    trainer = train(small_config(*CACHED, *always, "SOLVER.MAX_ITER", "1"))
+    assert trainer.base_cache is None
+    assert not list((tmp_path / "run").glob("base_masks/*"))

@@ -36,6 +36,23 @@ def test_labels_are_those_of_the_training_step(
     assert torch.equal(labels.prediction, model.eval().predict_windows(crop["image"][None])[0])
 
 
+def test_base_masks_are_those_of_the_training_step(build_selfsam, make_crop, monkeypatch):
+    model, crop, given, shown = build_selfsam(labels=EASY).train(), make_crop(4), [], []
+    original = model.make_prompt_label
+
+    def note(sample, base, adapted):
+        given.append(base)
+        return original(sample, base, adapted)
+
+    monkeypatch.setattr(model, "make_prompt_label", note)
+    for model.reprompts in (False, True):
+        model([crop])
+        shown += [label_crop(model, crop, all_masks=wanted).base for wanted in (True, False)]
+    assert all(torch.allclose(each, given[0], atol=1e-5) for each in shown[:2])
+    assert all(torch.allclose(each, given[3], atol=1e-5) for each in shown[2:])
+    assert (shown[0] - shown[2]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(("alpha", "calls"), [(0.0, (0, 1)), (0.4, (1, 2)), (1.0, (1, 1))])
 def test_masks_without_weight_are_made_only_on_demand(
     build_selfsam, make_crop, monkeypatch, alpha, calls

@@ -47,10 +47,10 @@ def refined_by_loop(points, context, adapted, foreground, fallback):
         mine = seen[index] / max(0.1, seen[index].max()) > 0.5
         parts, number = ndimage.label(mine)
         sizes = [(parts == part).sum() for part in range(1, number + 1)]
-        if not sizes or max(sizes) < SMALLEST_AREA:
+        part = ndimage.binary_fill_holes(parts == 1 + int(np.argmax(sizes or [0])))
+        if not sizes or part.sum() < SMALLEST_AREA:
             boxes.append(fallback[index])
             continue
-        part = ndimage.binary_fill_holes(parts == 1 + int(np.argmax(sizes)))
         rows, columns = np.nonzero(part)
         boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
     return np.array(boxes, dtype=float).reshape(-1, 4)
@@ -77,6 +77,15 @@ def test_a_nucleus_that_is_not_seen_keeps_the_box_of_its_spacing():
     fallback = torch.tensor([[0.0, 0.0, 12.0, 12.0], [14.0, 14.0, 26.0, 26.0]])
     boxes = refined_boxes(points, points, adapted, adapted[0], fallback)
     assert boxes.tolist() == [[4.0, 3.0, 10.0, 9.0], [14.0, 14.0, 26.0, 26.0]]
+
+
+def test_a_nucleus_that_the_decoder_does_not_see_has_the_box_of_its_mask():
+    points = torch.tensor([[7.0, 6.0]])
+    mask = torch.zeros(1, 16, 16, requires_grad=True) + 0.0
+    mask[0, 3:9, 4:10] = 0.4  # with B half of it, below the threshold
+    boxes = refined_boxes(points, points, mask, torch.zeros(16, 16), torch.zeros(1, 4))
+    assert boxes.tolist() == [[4.0, 3.0, 10.0, 9.0]]
+    assert not boxes.requires_grad
 
 
 def test_a_crop_without_points_has_no_boxes():
