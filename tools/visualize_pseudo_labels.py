@@ -14,17 +14,13 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.arguments import OneLineParser
-from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.checks import check_config, require_selfsam
 from selfsam_d2.engine.crop_trainer import build_schedule
-from selfsam_d2.engine.crop_views import saved_epoch, view_training_crops
-from selfsam_d2.engine.epochs import enter_epoch
+from selfsam_d2.engine.crop_views import load_in_epoch, view_training_crops
 from selfsam_d2.engine.setup import add_register_option, load_config, register_given
-from selfsam_d2.engine.trainer import SelfSAMTrainer, training_steps
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.visualization.label_figure import draw_label_figure
 
@@ -41,20 +37,16 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--crops", type=int, default=4, help="number of crops")
     parser.add_argument(
-        "--alpha",
-        type=float,
-        help="weight of the base masks, 0 to 1 (default: that of the checkpoint's epoch, or of "
-        "epoch 0 for bare weights)",
+        "--epoch",
+        type=int,
+        help="of the labels, from 0 (default: the checkpoint's, or 0 for bare weights)",
+    )
+    parser.add_argument(
+        "--alpha", type=float, help="weight of the base masks, 0 to 1 (default: the epoch's)"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of the config")
     return parser.parse_intermixed_args()
-
-
-def load_model(cfg: Any, weights: str) -> tuple[Any, int | None]:
-    """The model with weights, and the epoch that they are of if the file says so."""
-    model = SelfSAMTrainer.build_model(cfg)
-    return model, saved_epoch(SelfSAMCheckpointer(model).load(weights))
 
 
 def main() -> None:
@@ -70,8 +62,8 @@ def main() -> None:
     check_config(cfg)
     require_selfsam(cfg)
     schedule = build_schedule(cfg)
-    model, epoch = load_model(cfg, arguments.weights or cfg.MODEL.WEIGHTS)
-    enter_epoch(model, cfg, epoch or 0, training_steps(cfg, schedule)[1])
+    weights = arguments.weights or cfg.MODEL.WEIGHTS
+    model, epoch = load_in_epoch(cfg, schedule, weights, arguments.epoch)
     if arguments.alpha is not None:
         model.alpha = arguments.alpha
     views = view_training_crops(model, schedule, PointPromptDatasetMapper(cfg), arguments.crops)
@@ -79,8 +71,7 @@ def main() -> None:
         arguments.output.mkdir(parents=True, exist_ok=True)
         for number, view in enumerate(views):
             path = arguments.output / f"crop_{number:02d}_{view.name}.png"
-            when = "bare weights" if epoch is None else f"checkpoint of epoch {epoch}"
-            draw_label_figure([view], path, title=f"{view.name}, {when}")
+            draw_label_figure([view], path, title=f"{view.name}, {epoch}")
             sys.stdout.write(f"{path}\n")
     except OSError as error:
         raise InputError(arguments.output, f"cannot be written ({error.strerror})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from selfsam_d2.modeling.prompter import Prompter
 from selfsam_d2.modeling.trained_parts import BACKBONE, BASE, BATCH_COUNTER, unpack_trained_parts
 from selfsam_d2.weights.resolve import first_differences, read_checkpoint, resolve_weights
 
-__all__ = ["LoadReport", "load_checkpoint", "load_weights"]
+__all__ = ["LoadReport", "is_sam_state", "load_checkpoint", "load_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ class LoadReport:
     loaded: tuple[str, ...]
     not_loaded: tuple[str, ...]
     unused: tuple[str, ...]
+
+
+def is_sam_state(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict is of a SAM file, so of nothing that this package has trained."""
+    return any(key.startswith(SAM_ENCODER) for key in state)
 
 
 def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
@@ -74,7 +80,7 @@ def load_checkpoint(model: nn.Module, checkpoint: dict[str, Any], source: str | 
 
 def _load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> LoadReport:
     own = model.state_dict()
-    if any(key.startswith(SAM_ENCODER) for key in state):
+    if is_sam_state(state):
         translated, required, used = _translate(model, state)
         unused = tuple(key for key in state if key not in used)
         _check({key: own[key] for key in own if key in required}, translated, source)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from selfsam_d2.engine.crop_views import saved_epoch
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.modeling.weights import load_weights
@@ -27,7 +28,9 @@ def trained(tmp_path_factory):
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data.add_(0.01 * torch.randn_like(parameter))
-    torch.save({"model": model.state_dict(), "iteration": 3}, folder / "model_final.pth")
+    hooks = {"SelfRefineHook": {"epoch": 7, "statistics": {}}}
+    state = {"model": model.state_dict(), "iteration": 3, "trainer": {"hooks": hooks}}
+    torch.save(state, folder / "model_final.pth")
     with torch.no_grad():
         next(iter(model.backbone.encoder.parameters())).add_(0.01)
     torch.save({"model": model.state_dict()}, folder / "other.pth")
@@ -59,7 +62,9 @@ def test_what_is_exported_is_what_was_trained(trained, tmp_path):
     )
     assert right == [0, ""], right
     assert parts.stat().st_size < LARGEST
-    assert torch.load(parts, weights_only=True)["notes"]["config"].startswith("CUDNN_BENCHMARK")
+    content = torch.load(parts, weights_only=True)
+    assert content["notes"]["config"].startswith("CUDNN_BENCHMARK")
+    assert saved_epoch(content) == content["notes"]["epoch"] == 7
     model = SelfSAMTrainer.build_model(load_config(CONFIG, []))
     load_weights(model, parts)
     expected = torch.load(trained / "model_final.pth", weights_only=True)["model"]

@@ -17,6 +17,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from selfsam_d2.data.synthetic import write_synthetic_dataset
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
+from selfsam_d2.modeling.trained_parts import pack_trained_parts
 from selfsam_d2.modeling.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +116,37 @@ def test_bare_weights_give_the_labels_of_the_beginning(export, tmp_path):
     assert "(bare weights, as in epoch 0, alpha 1.000)" in said
 
 
+def test_trained_parts_have_the_labels_of_their_checkpoint(export, checkpoint, tmp_path):
+    parts = tmp_path / "parts.pth"
+    state = torch.load(checkpoint, weights_only=True)["model"]
+    torch.save(pack_trained_parts(state, "mobile_sam", {"epoch": 2}), parts)
+    written = {}
+    for path in (checkpoint, parts):
+        status, said, complaints = export(tmp_path / path.name, "--weights", path)
+        assert (status, complaints) == (0, "")
+        assert "(checkpoint of epoch 2, alpha 0.500)" in said
+        written[path] = json.loads((tmp_path / path.name).read_text())["annotations"]
+    assert written[parts] == written[checkpoint]
+
+
+def test_trained_weights_that_tell_no_epoch_need_one(export, checkpoint, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)["model"]
+    parts, plain = tmp_path / "parts.pth", tmp_path / "plain.pth"
+    torch.save(pack_trained_parts(state, "mobile_sam", {"epoch": None}), parts)
+    torch.save({"model": state}, plain)
+    output = tmp_path / "labels.json"
+    for path in (parts, plain):
+        status, _, complaints = export(output, "--weights", path)
+        assert (status, complaints.count("\n")) == (2, 1)
+        assert f"{path}: was trained, but does not say to which epoch; give it with --epoch" in (
+            complaints
+        )
+        assert not output.exists()
+    status, said, complaints = export(output, "--weights", parts, "--epoch", "3")
+    assert (status, complaints) == (0, "")
+    assert "(epoch 3 as given, alpha 0.250)" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "config", "expected"),
     [
@@ -122,6 +154,8 @@ def test_bare_weights_give_the_labels_of_the_beginning(export, tmp_path):
         ((), CONFIG, "--weights"),
         (("--weights", "mobile_sam"), MASK_RCNN, "'GeneralizedRCNN': makes no labels"),
         (("--weights", "mobile_sam", "DATASETS.TRAIN", "()"), CONFIG, "name exactly one dataset"),
+        (("--weights", "mobile_sam", "--epoch", "4"), CONFIG, "--epoch 4: the training has 4"),
+        (("--weights", "mobile_sam", "--epoch", "-1"), CONFIG, "--epoch -1: the training has 4"),
     ],
 )
 def test_bad_input_is_one_line(export, tmp_path, arguments, config, expected):

@@ -99,10 +99,25 @@ def test_alpha_comes_from_the_checkpoint_unless_given(draw, checkpoint, tmp_path
     assert pictures["saved"] != pictures["other"]
 
 
+def test_weights_that_tell_no_epoch_need_one(draw, checkpoint, tmp_path):
+    plain = tmp_path / "plain.pth"
+    torch.save({"model": torch.load(checkpoint, weights_only=True)["model"]}, plain)
+    arguments = ("--weights", plain, "--crops", "1", *TINY)
+    status, complaints = draw(tmp_path / "none", *arguments)
+    assert (status, complaints.count("\n")) == (2, 1)
+    assert "plain.pth: was trained, but does not say to which epoch" in complaints
+    status, complaints = draw(tmp_path / "given", "--epoch", "2", "--alpha", "0.75", *arguments)
+    assert status == 0, complaints
+    arguments = ("--weights", checkpoint, "--crops", "1", "--alpha", "0.75", *TINY)
+    status, complaints = draw(tmp_path / "saved", *arguments)
+    assert status == 0, complaints
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--crops", "0"], "--crops 0"),
+        (["--epoch", "9"], "--epoch 9: the training has 4 epochs, from 0"),
         (["--alpha", "1.5"], "--alpha 1.5"),
         (["--alpha", "much"], "--alpha"),
         (["--weights", "none.pth"], "none.pth"),
