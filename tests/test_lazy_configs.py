@@ -9,10 +9,17 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.modeling import build_model
 
+from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.setup import load_config
+from selfsam_d2.engine.solver import build_optimizer
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in (CONFIGS / "lazy").glob("*.py"))
+# Alpha, consensus and reprompting in epochs 0, 5 and 9 of 10.
+EPOCHS = {
+    "monuseg_vitb": [(1, True, False), (0.5, True, False), (pytest.approx(0.1), True, False)],
+    "monuseg_vitt": [(1, True, False), (1, True, True), (1, True, True)],
+}
 # Attributes of modules that torch itself keeps.
 TORCH = set(vars(torch.nn.Module()))
 SIMPLE = (bool, int, float, str, torch.dtype, type(None))
@@ -68,6 +75,32 @@ def test_keys_shapes_and_settings_are_those_of_the_yaml(name):
     # Detectron2 takes a weight that is not named for 1.
     found.pop("model.roi_heads.box_predictor.loss_weight.loss_cls", None)
     assert found == {}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("monuseg")])
+def test_a_loop_of_ones_own_has_the_rates_and_epochs_of_the_yaml(name):
+    cfg = load_config(str(CONFIGS / f"{name}.yaml"), ["MODEL.DEVICE", "meta"])
+    models = [build(name, "meta") for build in (from_yaml, from_lazy)]
+    groups = []
+    for model in models:
+        names = {each: key for key, each in model.named_parameters()}
+        groups.append(
+            [
+                {**group, "params": [names[each] for each in group["params"]]}
+                for group in build_optimizer(cfg, model).param_groups
+            ]
+        )
+    assert groups[0] == groups[1]
+    rates = {key: group["lr"] for group in groups[1] for key in group["params"]}
+    factor = cfg.SOLVER.HEAD_LR_FACTOR
+    assert rates["nuclei_head.output_tokens.weight"] == factor * cfg.SOLVER.BASE_LR
+    lazy = models[1]
+    assert (lazy.alpha, lazy.consensus, lazy.reprompts) == (1, True, False)
+    seen = []
+    for epoch in (0, 5, 9):
+        enter_epoch(lazy, cfg, epoch, 10)
+        seen.append((lazy.alpha, lazy.consensus, lazy.reprompts))
+    assert seen == EPOCHS[name]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "vitt" in name])

@@ -1,6 +1,10 @@
 """The model of ``configs/monuseg_vitb.yaml`` as a LazyConfig: the paper's settings.
 
-``instantiate(LazyConfig.load("configs/lazy/monuseg_vitb.py").model)`` builds it.
+``instantiate(LazyConfig.load("configs/lazy/monuseg_vitb.py").model)`` builds it. Crops, optimizer
+and epochs are not of the model and stay in the YAML: a training loop of your own calls
+:func:`selfsam_d2.engine.solver.build_optimizer` and, before each step,
+:func:`selfsam_d2.engine.epochs.enter_epoch` with the YAML's config. Without the latter the labels
+stay static: alpha 1, no boxes that the model has found.
 """
 
 from detectron2.config import LazyCall as L

@@ -1,4 +1,4 @@
-"""The model of ``configs/monuseg_vitt.yaml`` as a LazyConfig."""
+"""The model of ``configs/monuseg_vitt.yaml`` as a LazyConfig; ``monuseg_vitb.py`` on training."""
 
 from detectron2.config import LazyCall as L
 

@@ -36,6 +36,10 @@ def epoch_reprompts(cfg: Any, epoch: int) -> bool:
 def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
     """Set alpha, the consensus and what prompts m_base as a training has them in an epoch.
 
+    :class:`~selfsam_d2.engine.self_refine_hook.SelfRefineHook` calls it before each step; a
+    training loop of one's own has to. A model that was never told its epoch makes static labels:
+    alpha 1, no boxes that it has found itself.
+
     Args:
         model: changed in place.
         cfg: of the training.

@@ -53,10 +53,10 @@ class SelfSAM(CropModel):
         seed: of what is drawn in a step.
 
     Attributes:
-        alpha: alpha_t of the blend, in [0, 1]; set by the self-refine hook each epoch.
-        consensus: whether the consensus filter makes S_I; set by the hook each epoch.
-        reprompts: whether boxes that the model has found prompt m_base; set by the hook each
-            epoch.
+        alpha: alpha_t of the blend, in [0, 1]; set each epoch by
+            ``selfsam_d2.engine.epochs.enter_epoch``, and 1, static labels, until then.
+        consensus: whether the consensus filter makes S_I; set with alpha.
+        reprompts: whether boxes that the model has found prompt m_base; set with alpha.
         step: number of the training step; set by the hook.
         label_statistics: of the last training step: shares in [0, 1].
     """
