@@ -52,15 +52,12 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def label_map_from_xml(image: Path, annotation: Path, target: Path) -> None:
-    """Write the label map of one XML file and say what its overlaps cost."""
-    polygon_map = rasterise_polygons(read_imagescope_polygons(annotation), image_size(image))
-    write_label_map(polygon_map.label_map, target, annotation)
-    if polygon_map.overlap_pixels or polygon_map.lost_outlines:
-        sys.stdout.write(
-            f"{annotation.name}: {polygon_map.overlap_pixels} pixels in two outlines (given to "
-            f"the first), {polygon_map.lost_outlines} outlines left without a pixel\n"
-        )
+def say_losses(name: str, overlap_pixels: int, lost_outlines: int) -> None:
+    """Say what the overlaps of outlines cost, in one file or in all."""
+    sys.stdout.write(
+        f"{name}: {overlap_pixels} pixels in several outlines (given to the first), "
+        f"{lost_outlines} outlines left without a pixel\n"
+    )
 
 
 def label_maps_from_xml(
@@ -68,10 +65,16 @@ def label_maps_from_xml(
 ) -> dict[str, Path]:
     """Rasterise the XML file of every image into ``folder``; stem -> label map."""
     label_maps: dict[str, Path] = {}
+    overlap_pixels = lost_outlines = 0
     pairs = pair_by_stem(images, find_imagescope_xml(annotations), "annotation XML")
     for stem, (image, annotation) in pairs.items():
         label_maps[stem] = folder / f"{stem}.png"
-        label_map_from_xml(image, annotation, label_maps[stem])
+        made = rasterise_polygons(read_imagescope_polygons(annotation), image_size(image))
+        write_label_map(made.label_map, label_maps[stem], annotation)
+        say_losses(annotation.name, made.overlap_pixels, made.lost_outlines)
+        overlap_pixels += made.overlap_pixels
+        lost_outlines += made.lost_outlines
+    say_losses(f"{len(pairs)} XML files", overlap_pixels, lost_outlines)
     return label_maps
 
 

@@ -27,7 +27,7 @@ class PolygonMap:
     label_map: npt.NDArray[np.int32]
     """(H, W), 0 = background, k = the k-th outline (ids of lost outlines are gaps)."""
     overlap_pixels: int
-    """Pixels that a later outline wanted and an earlier one kept."""
+    """Pixels in more than one outline, each counted once; the first outline keeps them."""
     lost_outlines: int
     """Outlines without a pixel of their own."""
 
@@ -78,7 +78,7 @@ def rasterise_polygons(
         The label map and the counts of lost pixels and outlines.
     """
     label_map = np.zeros(shape, dtype=np.int32)
-    overlap_pixels = 0
+    shared = np.zeros(shape, dtype=np.bool_)
     lost_outlines = 0
     for number, vertices in enumerate(polygons, start=1):
         if len(vertices) < _MIN_VERTICES:
@@ -88,9 +88,9 @@ def rasterise_polygons(
         rows, columns = polygon_pixels(vertices[:, 1] - 0.5, vertices[:, 0] - 0.5, shape)
         free = label_map[rows, columns] == 0
         label_map[rows[free], columns[free]] = number
-        overlap_pixels += int((~free).sum())
+        shared[rows[~free], columns[~free]] = True
         lost_outlines += int(not free.any())
-    return PolygonMap(label_map, overlap_pixels, lost_outlines)
+    return PolygonMap(label_map, int(shared.sum()), lost_outlines)
 
 
 def _vertices(path: Path, region: Element) -> npt.NDArray[np.float64]:

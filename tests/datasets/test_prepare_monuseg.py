@@ -71,8 +71,12 @@ def test_published_form_becomes_the_registered_dataset(tmp_path, published, run_
     shared_pixels = (masks[0] & masks[1]).sum()
     assert shared_pixels > 0
     lines = stdout.splitlines()
-    assert lines[0].startswith(f"{STEMS[0]}.xml: {shared_pixels} pixels in two outlines")
-    assert "2 images, 6 nuclei, 0 points outside" in lines[2]
+    counted = "pixels in several outlines (given to the first), 0 outlines left without a pixel"
+    assert lines[:3] == [
+        *(f"{stem}.xml: {shared_pixels} {counted}" for stem in STEMS),
+        f"2 XML files: {2 * shared_pixels} {counted}",
+    ]
+    assert "2 images, 6 nuclei, 0 points outside" in lines[3]
     expected = np.where(masks[0], 1, np.where(masks[1], 2, np.where(masks[2], 3, 0)))
     for stem in STEMS:
         path = root / "monuseg" / "train" / "labels" / f"{stem}.png"
@@ -88,6 +92,22 @@ def test_published_form_becomes_the_registered_dataset(tmp_path, published, run_
     )
     _, stdout, _ = run_python("-c", program, DETECTRON2_DATASETS=str(root))
     assert stdout.split() == ["2", "6"]
+
+
+def test_that_nothing_overlaps_is_said_as_well(tmp_path, published, run_script):
+    images, annotations = published
+    stray = [np.array([[3.0, 3.0], [5.0, 3.0]])]
+    for stem, outlines in zip(STEMS, (OUTLINES[1:], OUTLINES[:1] + stray), strict=True):
+        (annotations / f"{stem}.xml").write_text(xml_of(outlines))
+    arguments = ("--split", "train", "--images", images, "--annotations", annotations)
+    status, stdout, _ = run_script(SCRIPT, *arguments, "--output", tmp_path, "--any-images")
+    assert status == 0
+    counted = "0 pixels in several outlines (given to the first), {} outlines left without a pixel"
+    assert stdout.splitlines()[:3] == [
+        f"{STEMS[0]}.xml: {counted.format(0)}",
+        f"{STEMS[1]}.xml: {counted.format(1)}",
+        f"2 XML files: {counted.format(1)}",
+    ]
 
 
 def test_one_folder_for_images_and_xml(tmp_path, published, run_script):
