@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ __all__ = [
 
 
 def add_split_options(parser: argparse.ArgumentParser, dataset: str) -> None:
-    """Add what every script takes: split, images, output, points, and other than official images.
+    """Add what every script takes: split, images, output, points, and images of one's own choice.
 
     Args:
         parser: of the script, which adds where its labels are.
@@ -50,7 +51,7 @@ def add_split_options(parser: argparse.ArgumentParser, dataset: str) -> None:
     parser.add_argument(
         "--any-images",
         action="store_true",
-        help="a split of your own: do not compare the images with the official split",
+        help="a split of your own: do not compare the images with the splits known here",
     )
 
 
@@ -58,6 +59,9 @@ def check_images_of_split(
     dataset: str, options: argparse.Namespace, images: Mapping[str, Path]
 ) -> None:
     """See that these are the images of the official split, unless ``--any-images`` is given.
+
+    Names alone do not tell the splits of CPM17 apart, so none may be an image of another split that
+    is prepared already.
 
     Args:
         dataset: as for :func:`add_split_options`.
@@ -67,8 +71,22 @@ def check_images_of_split(
     Raises:
         InputError: images are missing or do not belong to the split.
     """
-    if not options.any_images:
-        check_split(dataset, options.split, images, options.images)
+    if options.any_images:
+        return
+    check_split(dataset, options.split, images, options.images)
+    digests = {_digest(path): path for path in images.values()}
+    for other in BUILTIN_SPLITS[dataset]:
+        folder = builtin_paths(dataset, other, options.output).image_root
+        if other == options.split or not folder.is_dir():
+            continue
+        for prepared in sorted(each for each in folder.iterdir() if each.is_file()):
+            same = digests.get(_digest(prepared))
+            if same is not None:
+                raise InputError(
+                    same,
+                    f"is {prepared} of the {other} split; give the images of the {options.split} "
+                    f"split, or remove {folder} if it was made from the wrong ones",
+                )
 
 
 def label_folder(dataset: str, options: argparse.Namespace) -> Path:
@@ -135,6 +153,13 @@ def prepare_split(
         f"{prepared.summary()}\nregistered as {dataset}_{options.split} "
         f"with DETECTRON2_DATASETS={options.output}\n"
     )
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})") from error
 
 
 def _link_images(images: Mapping[str, Path], folder: Path) -> dict[str, Path]:

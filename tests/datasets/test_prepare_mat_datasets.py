@@ -89,6 +89,28 @@ def pixels_read(dataset, seed):
     return pixels(seed, 4)[..., :3] if dataset == "consep" else pixels(seed, 3)
 
 
+def test_images_of_another_split_are_noticed(tmp_path, published, run_script):
+    """Both splits of CPM17 name their images alike."""
+    images, labels = published("cpm17", "train")
+    root = tmp_path / "root"
+    train, test = (options(images, labels, split, root) for split in ("train", "test"))
+    for _ in range(2):  # a split may be prepared again
+        assert run_script("prepare_cpm17.py", *train)[0] == 0
+    status, _, stderr = run_script("prepare_cpm17.py", *test)
+    assert (status, stderr.count("\n")) == (2, 1)
+    prepared = builtin_paths("cpm17", "train", root).image_root / "image_00.png"
+    assert f"{images / 'image_00.png'}: is {prepared} of the train split; give the" in stderr
+    assert not (root / "cpm17" / "test").exists()
+    assert run_script("prepare_cpm17.py", *test, "--any-images")[0] == 0
+    assert run_script("prepare_cpm17.py", *train)[0] == 2
+    others, labels = published("cpm17", "test")
+    for seed, path in enumerate(sorted(others.iterdir())):
+        Image.fromarray(pixels(100 + seed, 3)).save(path)
+    right = options(others, labels, "test", root)
+    assert run_script("prepare_cpm17.py", *right)[::2] == (0, "")
+    assert run_script("prepare_cpm17.py", *train)[::2] == (0, "")
+
+
 def test_points_only(tmp_path, published, run_script):
     images, labels = published("cpm17", "train")
     arguments = options(images, labels, "train", tmp_path, "--points-only", "--centre", "box")
@@ -141,7 +163,7 @@ def spoil_pair(images, labels):
 
 SPOILED = {
     "split of others": (rename, "not of it: of_my_own.png"),
-    "too few": (remove(3), "official train split"),
+    "too few": (remove(3), "'s train split of"),
     "damaged": (spoil_mat, "damaged"),
     "no map": (spoil_variable, "has no variable inst_map"),
     "7.3": (spoil_version, "MATLAB 7.3 (HDF5)"),
