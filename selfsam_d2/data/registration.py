@@ -21,6 +21,14 @@ __all__ = [
     "register_nuclei_instances",
 ]
 
+# Dataset -> where its script finds the published files; datasets/README.md has other forms.
+PUBLISHED_FORM = {
+    "monuseg": "--images DIR --annotations DIR",
+    "cpm17": "--images DIR --labels DIR",
+    "consep": "--images DIR --labels DIR",
+    "tnbc": "--images TNBC_NucleiSegmentation",
+}
+
 
 class DatasetPaths(NamedTuple):
     """Where one split of a built-in dataset lies."""
@@ -78,7 +86,7 @@ def register_builtin_datasets(root: str | Path | None = None) -> None:
         for split in splits:
             paths = builtin_paths(dataset, split, root)
             command = (
-                f"python datasets/prepare_{dataset}.py --images DIR --labels DIR --split {split} "
+                f"python datasets/prepare_{dataset}.py {PUBLISHED_FORM[dataset]} --split {split} "
                 f"--output {paths.json_file.parents[2]}"
             )
             _register(f"{dataset}_{split}", *paths, make_command=command)

@@ -120,7 +120,7 @@ def test_builtin_datasets_are_below_the_root(tmp_path, monkeypatch):
         DatasetCatalog.get("monuseg_test")
     missing = tmp_path / "monuseg" / "annotations" / "monuseg_test.json"
     command = (
-        "python datasets/prepare_monuseg.py --images DIR --labels DIR --split test "
+        "python datasets/prepare_monuseg.py --images DIR --annotations DIR --split test "
         f"--output {tmp_path}"
     )
     assert str(missing) in str(caught.value)
@@ -142,8 +142,12 @@ def test_every_builtin_dataset_names_the_command_that_makes_it(tmp_path):
             DatasetCatalog.get(name)
         script = f"datasets/prepare_{dataset}.py"
         assert (ROOT / script).is_file()
-        assert f"dataset {name} is not prepared; run: python {script} " in str(caught.value)
-        assert f" --split {split} --output {tmp_path}" in str(caught.value)
+        files = {
+            "monuseg": "--images DIR --annotations DIR",  # TIFF and ImageScope XML
+            "tnbc": "--images TNBC_NucleiSegmentation",  # holds the masks as well
+        }.get(dataset, "--images DIR --labels DIR")  # PNG and .mat
+        command = f"run: python {script} {files} --split {split} --output {tmp_path}"
+        assert f"dataset {name} is not prepared; {command}" in str(caught.value)
 
 
 def test_default_root(monkeypatch):
