@@ -1,4 +1,8 @@
-"""The official splits of the built-in datasets: which images belong to each, and how many."""
+"""The splits of the built-in datasets: which images belong to each, and how many.
+
+Those of MoNuSeg, CPM17 and CoNSeP are of the publications named below. TNBC was published without
+one: its split is this project's.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ class OfficialSplit:
 
     Attributes:
         count: how many.
-        names: their names without suffix; empty where only count and patients are certain.
+        names: their names without suffix; empty where only count and patients are known.
         patients: with no ``names``, what a name must have before its first ``_``.
     """
 
@@ -63,7 +67,8 @@ TNBC_PATIENTS: dict[str, tuple[str, ...]] = {
     "val": ("07", "08"),
     "test": ("09", "10", "11"),
 }
-"""Split of TNBC (Naylor et al. 2019) -> its patients."""
+"""Split of TNBC (Naylor et al. 2019) -> its patients; this project's, by whole patients."""
+# Images of the patients that are divided by name; of the others only the sum is known.
 _TNBC_IMAGES = {"01": 7, "02": 3, "03": 5, "04": 8, "05": 4, "06": 3, "07": 3, "08": 4}
 
 
@@ -95,7 +100,7 @@ BUILTIN_SPLITS: dict[str, tuple[str, ...]] = {
 
 
 def check_split(dataset: str, split: str, images: Mapping[str, Path], folder: Path) -> None:
-    """Check that these are the images of an official split, by count and by name.
+    """Check that these are the images of a split, by count and by name.
 
     Args:
         dataset: key of :data:`OFFICIAL_SPLITS`.
@@ -118,7 +123,7 @@ def check_split(dataset: str, split: str, images: Mapping[str, Path], folder: Pa
     found += [f"not of it: {_first(foreign)}"] if foreign else []
     raise InputError(
         folder,
-        f"is not {dataset}'s official {split} split of {official.count} images "
+        f"is not {dataset}'s {split} split of {official.count} images "
         f"({'; '.join(found)}); give a folder with exactly these, or --any-images for a split of "
         "your own",
     )

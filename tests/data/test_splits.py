@@ -96,7 +96,7 @@ def test_an_organ_may_stand_before_the_code_but_not_twice():
     with_organ = {f"Liver_{stem}": path for stem, path in images.items()}
     check_split("monuseg", "val", with_organ, FOLDER)
     message = refusal("monuseg", "val", {**images, **with_organ})
-    assert "official val split of 4 images (8 found)" in message
+    assert "is not monuseg's val split of 4 images (8 found)" in message
 
 
 def test_only_the_first_few_are_named():
