@@ -5,9 +5,9 @@
         configs/ablations/monuseg_vitt_static.yaml --seeds 0 1 --shifts 0 8 --output output/results
 
 What has a record is not run again, what was interrupted goes on from its last checkpoint: stop it
-and start it again as often as needed. Below --output: a folder for each run, ``base_masks`` that
-the runs share, ``records/NAME.json`` (or --records), ``results.md``, ``results.csv``,
-``results.json`` and ``results.png``. The figures are those of the last step.
+and start it again as often as needed, with the same keys. Below --output: a folder for each run,
+``base_masks`` that the runs share, ``records/NAME.json`` (or --records), ``results.md``,
+``results.csv``, ``results.json`` and ``results.png``. The figures are those of the last step.
 ``--register NAME JSON IMAGE_ROOT`` (repeatable) makes a COCO file a dataset; ``KEY VALUE`` pairs
 after ``--output`` override every config.
 """

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from selfsam_d2.config import add_selfsam_config
+from selfsam_d2.engine.architectures import learns_from_points
 from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.method_names import method_of
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.nuclei_evaluator import RESULTS_FILE
 from selfsam_d2.visualization.curves import read_training_log
 
-__all__ = ["Experiment", "make_record", "method_of", "plan_experiments", "read_record"]
+__all__ = [
+    "Experiment",
+    "differing",
+    "make_record",
+    "plan_experiments",
+    "read_record",
+]
 
 # Keys that change where and how fast a run goes, not what it is.
 NOT_SETTINGS = (
@@ -26,6 +35,7 @@ NOT_SETTINGS = (
     *("DATALOADER.NUM_WORKERS", "TEST.EVAL_PERIOD", "TEST.COCO_AP", "SOLVER.CHECKPOINT_PERIOD"),
     *("SOLVER.CHECKPOINTS_KEPT", "SOLVER.AMP.ENABLED", "CUDNN_BENCHMARK"),
 )
+NAMED = 3  # keys that a message names
 CURVE = ("nuclei/AJI", "nuclei/Dice")
 
 
@@ -55,6 +65,12 @@ class Experiment:
             for key, value in after.items()
             if key not in NOT_SETTINGS and before.get(key) != value
         }
+
+    def config(self) -> dict[str, Any]:
+        """The whole config without its folders, which a YAML can hold as it is."""
+        whole: dict[str, Any] = yaml.safe_load(self.cfg.dump())
+        del whole["OUTPUT_DIR"], whole["SELF_REFINE"]["BASE_STORE"], whole["SELF_REFINE"]["STORE"]
+        return whole
 
     def command(self) -> str:
         """What a reader types for this run; the folders are left out."""
@@ -87,9 +103,10 @@ def plan_experiments(
         overrides: KEY VALUE pairs for all.
 
     Raises:
-        InputError: a config cannot be used, or two of them have one name.
+        InputError: a config cannot be used, or two runs have one name or the same settings.
     """
     planned: dict[str, Experiment] = {}
+    names: dict[str, str] = {}
     for seed in seeds:
         for config_file in config_files:
             for shift in shifts if shifts is not None else [None]:
@@ -99,6 +116,11 @@ def plan_experiments(
                         config_file, f"a second run named {experiment.name}; give each file once"
                     )
                 planned[experiment.name] = experiment
+                first = names.setdefault(json.dumps(experiment.settings()), experiment.name)
+                if first != experiment.name:
+                    raise InputError(
+                        config_file, f"{experiment.name} is the run {first} again; leave one out"
+                    )
     return list(planned.values())
 
 
@@ -110,56 +132,31 @@ def _experiment(
         pairs += ["INPUT.NUCLEI.SHIFT", f"{shift:g}"]
     cfg = load_config(config_file, pairs)
     check_config(cfg)
+    if not learns_from_points(cfg):
+        raise InputError(
+            config_file,
+            f"is of {cfg.MODEL.META_ARCHITECTURE}, which learns from masks; give configs over "
+            "Base-SelfSAM.yaml, and train this one by tools/train_net.py",
+        )
+    if not cfg.DATASETS.TEST:
+        raise InputError(config_file, "DATASETS.TEST is empty: a row needs images to evaluate")
+    method_of(cfg)
     name = Path(config_file).stem
     ending = f"_shift{cfg.INPUT.NUCLEI.SHIFT:g}"
     name = f"{name.removesuffix(ending)}{ending}_seed{seed}"
     return Experiment(name, config_file, tuple(pairs), cfg)
 
 
-def method_of(cfg: CfgNode) -> str:
-    """The row of the paper that a config stands for.
-
-    ``static``: InstaSAM; ``no contrast``: EMA and consensus; ``alpha constant`` …: Table 3;
-    ``self-refining``: the whole method; ``voronoi``: the label maker of that name; ``stain
-    joins``, ``stain and boxes join`` …: who else has a say in the labels, not in the paper: the
-    haematoxylin stain, the boxes of what the model sees.
-    """
-    labels, refine = cfg.PSEUDO_LABEL, cfg.SELF_REFINE
-    if labels.NAME == "VoronoiClusterLabels":
-        return "voronoi"
-    contrast = cfg.MODEL.LOSS.CONTRAST_WEIGHT > 0
-    joining = ["stain"] * (labels.STAIN_WEIGHT > 0) + ["boxes"] * labels.REPROMPT
-    if labels.NAME == "SelfRefiningLabels" and joining:
-        return _method_of_joined_labels(cfg, joining, contrast)
-    static = labels.NAME == "StaticSAMLabels" or refine.ALPHA_SCHEDULE == "static"
-    if static:
-        plain = not contrast and (labels.NAME == "StaticSAMLabels" or not labels.CONSENSUS)
-        return "static" if plain else "alpha static"
-    name = "self-refining"
-    if refine.ALPHA_SCHEDULE != "linear":
-        name = f"alpha {refine.ALPHA_SCHEDULE}"
-    if not labels.CONSENSUS:
-        name += ", no consensus"
-    if contrast:
-        return name
-    return "no contrast" if name == "self-refining" else f"{name}, no contrast"
-
-
-def _method_of_joined_labels(cfg: CfgNode, joining: list[str], contrast: bool) -> str:
-    """Who joins static masks without consensus and contrast, or with which of them."""
-    name = f"{' and '.join(joining)} join{'s' * (joining == ['stain'])}"
-    others = [] if cfg.SELF_REFINE.ALPHA_SCHEDULE == "static" else [cfg.SELF_REFINE.ALPHA_SCHEDULE]
-    others += ["consensus"] * cfg.PSEUDO_LABEL.CONSENSUS + ["contrast"] * contrast
-    return ", ".join([name, *(f"with {each}" for each in others)])
-
-
-def make_record(experiment: Experiment, folder: Path, seconds: float) -> dict[str, Any]:
+def make_record(
+    experiment: Experiment, folder: Path, seconds: float, commit: str | None
+) -> dict[str, Any]:
     """What is kept of a run that has ended.
 
     Args:
         experiment: the run.
         folder: its OUTPUT_DIR.
         seconds: that its processes took, evaluations included.
+        commit: git revision of the code; None: not known.
 
     Raises:
         InputError: the folder holds no result.
@@ -185,6 +182,8 @@ def make_record(experiment: Experiment, folder: Path, seconds: float) -> dict[st
         "seed": cfg.SEED,
         "command": experiment.command(),
         "settings": experiment.settings(),
+        "commit": commit,
+        "config": experiment.config(),
         "steps": steps,
         "seconds": round(seconds),
         "results": results,
@@ -219,10 +218,13 @@ def read_record(path: Path, experiment: Experiment | None = None) -> dict[str, A
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(path, f"is no record of a run ({error}); delete it") from error
     if experiment is not None and settings != experiment.settings():
-        wanted = experiment.settings()
-        differ = sorted(key for key in {*settings, *wanted} if settings.get(key) != wanted.get(key))
-        raise InputError(
-            path,
-            f"is of a run with another {', '.join(differ[:3])}; delete it or change --records",
-        )
+        keys = differing(settings, experiment.settings())
+        raise InputError(path, f"is of a run with another {keys}; delete it or change --records")
     return dict(record)
+
+
+def differing(settings: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """The keys in which two settings differ, for a message: some of them and how many more."""
+    keys = sorted(key for key in {*settings, *others} if settings.get(key) != others.get(key))
+    more = [f"{len(keys) - NAMED} more"] if len(keys) > NAMED else []
+    return ", ".join([*keys[:NAMED], *more])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -13,9 +12,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from selfsam_d2.engine.experiments import Experiment, make_record, read_record
+from selfsam_d2.engine.run_folder import (
+    begin_run,
+    check_run,
+    has_checkpoint,
+    locked,
+    read_seconds,
+    write_seconds,
+)
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.summary import write_json
 
@@ -25,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 TRAIN_NET = Path(__file__).parents[2] / "tools" / "train_net.py"
 CONSOLE = "console.txt"
-CLOCK = "seconds.json"
 TICK = 10.0  # s between two writings of the time that a run has taken
 LAST_LINES = 3
+STOPS = (signal.SIGTERM, signal.SIGHUP)
 STOPPED = 128
 
 
@@ -53,11 +60,15 @@ def run_queue(
         records of all that are done, in the given order, and a line for each that failed.
 
     Raises:
-        InputError: a record is damaged or of a run with other settings.
+        InputError: a record or a folder is damaged, or of a run with other settings, or a training
+            is running in a folder.
     """
     done, failed = [], []
-    # Before hours are spent: is every record one of these runs?
+    # Before hours are spent: is every record and every folder of one of these runs?
     known = [read_record(records / f"{each.name}.json", each) for each in experiments]
+    for experiment, record in zip(experiments, known, strict=True):
+        if train and record is None:
+            check_run(output / experiment.name, experiment.settings())
     for number, (experiment, record) in enumerate(zip(experiments, known, strict=True), start=1):
         if record is not None:
             done.append(record)
@@ -84,66 +95,77 @@ def run_experiment(
         register: see :func:`run_queue`.
 
     Raises:
-        InputError: the training failed; the message is its last line.
+        InputError: the training failed, and the message is its last lines; or see
+            :func:`selfsam_d2.engine.run_folder.begin_run` and ``locked``.
     """
     folder = output / experiment.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(folder, f"cannot be written ({error.strerror})") from error
-    command = [
-        *(sys.executable, str(TRAIN_NET), "--config-file", experiment.config_file),
-        *(["--resume"] if (folder / "last_checkpoint").is_file() else []),
-        *register,
-        *experiment.overrides,
-        *("OUTPUT_DIR", str(folder), "SELF_REFINE.BASE_STORE", str(output / "base_masks")),
-    ]
+    with locked(folder) as lock:
+        commit = begin_run(folder, experiment.settings())
+        command = [
+            *(sys.executable, str(TRAIN_NET), "--config-file", experiment.config_file),
+            *(["--resume"] if has_checkpoint(folder) else []),
+            *register,
+            *experiment.overrides,
+            *("OUTPUT_DIR", str(folder), "SELF_REFINE.BASE_STORE", str(output / "base_masks")),
+        ]
+        seconds = _train(command, folder, lock)
+        return make_record(experiment, folder, seconds, commit)
+
+
+def _train(command: Sequence[str], folder: Path, lock: IO[str]) -> float:
+    """Seconds that a training and the earlier starts of its run took."""
     console = folder / CONSOLE
-    before = _read_seconds(folder)
+    before = read_seconds(folder)
     started = time.monotonic()
-    with console.open("a", encoding="utf-8") as file, _child(command, file) as process:
+    with console.open("a", encoding="utf-8") as file, _child(command, file, lock) as process:
         while True:
             try:
                 status = process.wait(timeout=TICK)
                 break
             except subprocess.TimeoutExpired:
-                write_json(folder / CLOCK, {"seconds": before + time.monotonic() - started})
+                write_seconds(folder, before + time.monotonic() - started)
     seconds = before + time.monotonic() - started
-    write_json(folder / CLOCK, {"seconds": seconds})
+    write_seconds(folder, seconds)
     if status:
         raise InputError(console, f"the training ended with status {status}: {_ending(console)}")
-    return make_record(experiment, folder, seconds)
+    return seconds
 
 
 @contextmanager
-def _child(command: Sequence[str], output: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does not outlive this one, if this one is asked to end."""
+def _child(
+    command: Sequence[str], output: IO[str], lock: IO[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not outlive this one, if this one is asked to end.
+
+    If this one is killed it lives on, and with it the lock.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         raise SystemExit(STOPPED + number)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    # nohup has hang-ups ignored, which must stay so.
+    asked = [each for each in STOPS if signal.getsignal(each) is not signal.SIG_IGN]
+    previous = {each: signal.signal(each, stop) for each in asked}
     # Modules are looked for where this one was, also where the package is not installed.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    process = subprocess.Popen(
+        command, stdout=output, stderr=output, env=environment, pass_fds=[lock.fileno()]
+    )
     try:
+        lock.write(f"{process.pid}\n")
+        lock.flush()
         yield process
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait()
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _read_seconds(folder: Path) -> float:
-    """Time that earlier starts of a run took; 0 for a run that begins anew."""
-    if not (folder / "last_checkpoint").is_file() or not (folder / CLOCK).is_file():
-        return 0.0
-    try:
-        return float(json.loads((folder / CLOCK).read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(folder / CLOCK, f"cannot be read ({error}); delete the folder") from error
+        for each, handler in previous.items():
+            signal.signal(each, handler)
 
 
 def _ending(console: Path) -> str:

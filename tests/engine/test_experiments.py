@@ -1,4 +1,4 @@
-"""Which runs a list of configs means, what row each stands for, and what its record is."""
+"""Which runs a list of configs means, and what the record of each is."""
 
 import json
 from pathlib import Path
@@ -7,20 +7,13 @@ import pytest
 
 from selfsam_d2.engine.experiments import (
     make_record,
-    method_of,
     plan_experiments,
     read_record,
 )
-from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
+from selfsam_d2.evaluation.experiment_table import summarise_records
 
 DEMO = "configs/demo.yaml"
-PLAIN = (
-    *("SELF_REFINE.ALPHA_SCHEDULE", "static", "MODEL.LOSS.CONTRAST_WEIGHT", "0"),
-    *("PSEUDO_LABEL.CONSENSUS", "False"),
-)
-STAIN = ("PSEUDO_LABEL.VORONOI", "True", "PSEUDO_LABEL.STAIN_WEIGHT", "0.5")
-STATIC = ("PSEUDO_LABEL.NAME", "StaticSAMLabels", "MODEL.LOSS.CONTRAST_WEIGHT", "0")
 
 
 def test_every_config_seed_and_shift_is_one_run():
@@ -46,38 +39,27 @@ def test_a_config_keeps_its_own_shift_where_none_is_given(tmp_path):
         plan_experiments([str(child)] * 2, [3])
 
 
+def test_a_run_is_planned_once(tmp_path):
+    (tmp_path / "copy.yaml").write_text(f"_BASE_: {Path(DEMO).absolute()}\n")
+    again = [DEMO, str(tmp_path / "copy.yaml")]
+    with pytest.raises(InputError, match="copy_shift0_seed0 is the run demo_shift0_seed0 again"):
+        plan_experiments(again, [0])
+
+
 @pytest.mark.parametrize(
-    ("opts", "method"),
+    ("config_file", "opts", "problem"),
     [
-        ((), "self-refining"),
-        (STATIC, "static"),
-        (
-            (
-                *("SELF_REFINE.ALPHA_SCHEDULE", "static", "PSEUDO_LABEL.CONSENSUS", "False"),
-                *("MODEL.LOSS.CONTRAST_WEIGHT", "0"),
-            ),
-            "static",
-        ),
-        (("SELF_REFINE.ALPHA_SCHEDULE", "static"), "alpha static"),
-        (("MODEL.LOSS.CONTRAST_WEIGHT", "0"), "no contrast"),
-        (("SELF_REFINE.ALPHA_SCHEDULE", "step"), "alpha step"),
-        (("PSEUDO_LABEL.NAME", "VoronoiClusterLabels"), "voronoi"),
-        (("PSEUDO_LABEL.CONSENSUS", "False"), "self-refining, no consensus"),
-        (STAIN, "stain joins, with linear, with consensus, with contrast"),
-        ((*STAIN, *STATIC), "static"),
-        (
-            (*STAIN, *PLAIN),
-            "stain joins",
-        ),
-        (
-            (*STAIN, "PSEUDO_LABEL.REPROMPT", "True", *PLAIN),
-            "stain and boxes join",
-        ),
-        (("PSEUDO_LABEL.REPROMPT", "True", *PLAIN), "boxes join"),
+        ("configs/mask_rcnn_sam_adapter_vitt_fpn.yaml", (), "is of GeneralizedRCNN, which learns"),
+        ("configs/retinanet_sam_adapter_vitt_fpn.yaml", (), "is of RetinaNet, which learns"),
+        ("configs/semantic_sam_adapter_vitt_fpn.yaml", (), "is of SemanticSegmentor, which learns"),
+        ("configs/nuclei_head_R50_fpn.yaml", (), "is of NucleiSegmentor, which learns"),
+        (DEMO, ("DATASETS.TEST", "()"), r"DATASETS\.TEST is empty"),
+        ("configs/tnbc_vitt.yaml", ("SOLVER.MAX_ITER", "9"), "the images decide"),
     ],
 )
-def test_a_config_is_known_by_what_it_says_not_by_its_name(opts, method):
-    assert method_of(load_config(DEMO, list(opts))) == method
+def test_what_would_have_no_row_is_refused_before_it_is_trained(config_file, opts, problem):
+    with pytest.raises(InputError, match=problem):
+        plan_experiments([config_file], [0], None, opts)
 
 
 def write_run(folder):
@@ -97,7 +79,7 @@ def write_run(folder):
 def test_a_record_holds_result_settings_and_command(tmp_path):
     (run,) = plan_experiments([DEMO], [4], [8], ["OUTPUT_DIR", "somewhere"])
     write_run(tmp_path / "run")
-    record = make_record(run, tmp_path / "run", 61.4)
+    record = make_record(run, tmp_path / "run", 61.4, "abc-dirty")
     assert record["results"] == {
         "synthetic_val": {"mean": {"AJI": 0.5}, "images": {}, "both_empty": 0}
     }
@@ -109,10 +91,34 @@ def test_a_record_holds_result_settings_and_command(tmp_path):
     assert record["settings"]["INPUT.NUCLEI.SHIFT"] == 8.0
     assert record["settings"]["DATASETS.TRAIN"] == ["synthetic_train"]
     assert "OUTPUT_DIR" not in record["settings"]
+    assert record["commit"] == "abc-dirty"
     path = tmp_path / "record.json"
     path.write_text(json.dumps(record))
     assert read_record(path, run) == record
     assert read_record(tmp_path / "none.json", run) is None
+
+
+def test_the_config_of_a_record_repeats_the_run_whatever_the_defaults(tmp_path):
+    folders = ("OUTPUT_DIR", "SELF_REFINE.BASE_STORE", "SELF_REFINE.STORE")
+    given = [part for key in folders for part in (key, "/home/somebody")]
+    (run,) = plan_experiments([DEMO], [4], [8], ["SOLVER.MAX_ITER", "9", *given])
+    write_run(tmp_path / "run")
+    record = json.loads(json.dumps(make_record(run, tmp_path / "run", 1, None)))
+    assert record["config"]["POSTPROCESS"]["SOBEL_KERNEL"] == 21  # a default
+    assert "somebody" not in json.dumps(record["config"])
+    (tmp_path / "again.yaml").write_text(json.dumps(record["config"]))
+    (again,) = plan_experiments([str(tmp_path / "again.yaml")], [4], None, given)
+    assert again.config() == run.config()
+
+
+def test_records_from_before_commit_and_config_were_kept_are_read(tmp_path):
+    (run,) = plan_experiments([DEMO], [0], [0])
+    write_run(tmp_path / "run")
+    old = make_record(run, tmp_path / "run", 1, None)
+    del old["commit"], old["config"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert read_record(tmp_path / "old.json", run) == old
+    assert summarise_records([old])[0]["seeds"] == [0]
 
 
 def test_records_that_do_not_fit_are_refused_by_name(tmp_path):
@@ -120,7 +126,7 @@ def test_records_that_do_not_fit_are_refused_by_name(tmp_path):
     (other,) = plan_experiments([DEMO], [0], [0], ["SOLVER.BASE_LR", "0.5"])
     write_run(tmp_path / "run")
     path = tmp_path / "record.json"
-    path.write_text(json.dumps(make_record(run, tmp_path / "run", 1)))
+    path.write_text(json.dumps(make_record(run, tmp_path / "run", 1, None)))
     with pytest.raises(InputError, match=r"record\.json: is of a run with another SOLVER\.BASE_LR"):
         read_record(path, other)
     path.write_text("{")
@@ -128,4 +134,4 @@ def test_records_that_do_not_fit_are_refused_by_name(tmp_path):
         read_record(path, run)
     (tmp_path / "run" / "inference" / "nuclei_metrics.json").unlink()
     with pytest.raises(InputError, match=r"nuclei_metrics\.json: holds no result"):
-        make_record(run, tmp_path / "run", 1)
+        make_record(run, tmp_path / "run", 1, None)

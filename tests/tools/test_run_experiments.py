@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from selfsam_d2.data.synthetic import write_synthetic_dataset
+from selfsam_d2.engine.run_folder import git_commit
 
+STEPS = "60"  # more than are done until it is stopped
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "tools" / "run_experiments.py")
 CONFIG = str(ROOT / "configs" / "demo.yaml")
@@ -42,7 +44,7 @@ def run(*command):
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-def wait_for(path, process, seconds=120):
+def wait_for(path, process, seconds=600):
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, "it ended by itself"
@@ -63,29 +65,31 @@ def processes_with(text):
 
 def test_a_stopped_queue_goes_on_and_does_nothing_twice(register, tmp_path):
     output = tmp_path / "out"
-    long = arguments(register, output, *SMALL, "SOLVER.MAX_ITER", "400")
+    given = arguments(register, output, *SMALL, "SOLVER.MAX_ITER", STEPS)
     folder = output / "demo_shift0_seed0"
-    process = subprocess.Popen(long, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(given, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(folder / "last_checkpoint", process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert process.wait(timeout=300) == 128 + signal.SIGTERM
     assert processes_with(str(folder)) == []
     assert not list(output.glob("records/*"))
     begun = int((folder / "last_checkpoint").read_text().removesuffix(".pth").split("_")[1])
-    steps = str(begun + 4)
-    short = arguments(register, output, *SMALL, "SOLVER.MAX_ITER", steps)
-    done = run(*short)
+    refused = run(*arguments(register, output, *SMALL, "SOLVER.MAX_ITER", "400"))
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert f"{folder.name}: was begun with another SOLVER.MAX_ITER; delete it" in refused.stderr
+    done = run(*given)
     assert done.returncode == 0, done.stderr
     (record_file,) = output.glob("records/*.json")
     record = json.loads(record_file.read_text())
-    assert record["steps"] == int(steps)
+    assert record["steps"] == int(STEPS)
     assert record["method"] == "self-refining"
+    assert record["commit"] == git_commit(ROOT)
     assert f"Starting training from iteration {begun + 1}" in (folder / "console.txt").read_text()
     assert "| my_val" in done.stdout
     for name in ("results.md", "results.csv", "results.json", "results.png"):
         assert (output / name).stat().st_size > 0
     before = os.stat(folder / "metrics.json").st_mtime_ns
-    again = run(*short)
+    again = run(*given)
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
     assert os.stat(folder / "metrics.json").st_mtime_ns == before

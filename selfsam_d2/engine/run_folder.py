@@ -1,0 +1,173 @@
+"""The folder of one run of the queue: who trains in it, with which settings and code, how long."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from selfsam_d2.engine.experiments import differing
+from selfsam_d2.errors import InputError
+from selfsam_d2.evaluation.summary import write_json
+
+__all__ = [
+    "begin_run",
+    "check_run",
+    "git_commit",
+    "has_checkpoint",
+    "locked",
+    "read_seconds",
+    "write_seconds",
+]
+
+SETTINGS = "settings.json"
+CLOCK = "seconds.json"
+LOCK = "lock"
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[IO[str]]:
+    """Hold a folder for one training.
+
+    Args:
+        folder: that is there.
+
+    Yields:
+        the lock, a text file. It is the file that is locked, not the process: a process that is
+        given its descriptor holds the folder too, until its own end, however this one ends. What
+        is written to it stands in the error: the process to end.
+
+    Raises:
+        InputError: a training holds it, or it cannot be written.
+    """
+    try:
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(folder, f"cannot be written ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            process = file.read().strip() or "of another start"
+            raise InputError(
+                folder, f"a training is running in it (process {process}); wait for it or end it"
+            ) from error
+        except OSError as error:
+            raise InputError(folder, f"cannot be locked ({error.strerror})") from error
+        file.truncate(0)
+        yield file
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training in a folder goes on where an earlier one stopped."""
+    return (folder / "last_checkpoint").is_file()
+
+
+def check_run(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Whether a run with some settings can begin or go on in a folder now.
+
+    Args:
+        folder: of the run; need not be there.
+        settings: of :meth:`selfsam_d2.engine.experiments.Experiment.settings`.
+
+    Raises:
+        InputError: a training holds it, or what it goes on from has other settings.
+    """
+    if folder.is_dir():
+        with locked(folder):
+            _read_begun(folder, settings)
+
+
+def begin_run(folder: Path, settings: Mapping[str, Any]) -> str | None:
+    """Keep the settings and the code of a run in its folder, before it is started.
+
+    Args:
+        folder: of the run, locked.
+        settings: see :func:`check_run`.
+
+    Returns:
+        git revision of the code, of each start where they differ; None: unknown for all.
+
+    Raises:
+        InputError: see :func:`check_run`.
+    """
+    commits = _read_begun(folder, settings)
+    commit = git_commit(ROOT)
+    if commits[-1:] != [commit]:
+        commits.append(commit)
+    write_json(folder / SETTINGS, {"settings": dict(settings), "commits": commits})
+    return ", ".join(each or "unknown" for each in commits) if any(commits) else None
+
+
+def _read_begun(folder: Path, settings: Mapping[str, Any]) -> list[str | None]:
+    """Revisions of the starts that a run goes on from, if their settings were these."""
+    if not has_checkpoint(folder):
+        return []
+    path = folder / SETTINGS
+    if not path.is_file():
+        return [None]  # begun by train_net.py, or before settings were kept
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        before, commits = begun["settings"], list(begun["commits"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, f"cannot be read ({error}); delete the folder") from error
+    if before != settings:
+        raise InputError(
+            folder,
+            f"was begun with another {differing(before, settings)}; delete it or change --output",
+        )
+    return commits
+
+
+def git_commit(root: Path) -> str | None:
+    """Revision of a working tree, ``-dirty`` behind it where a known file was changed.
+
+    Args:
+        root: topmost folder of the tree.
+
+    Returns:
+        40 hexadecimal digits; None where there is no git, or root is not the top of a tree of its
+        own: that of a package installed below somebody's repository says nothing about it.
+    """
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root.resolve():
+        return None
+    return _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def read_seconds(folder: Path) -> float:
+    """Time that earlier starts of a run took; 0 for a run that begins anew.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if not has_checkpoint(folder) or not (folder / CLOCK).is_file():
+        return 0.0
+    try:
+        return float(json.loads((folder / CLOCK).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(folder / CLOCK, f"cannot be read ({error}); delete the folder") from error
+
+
+def write_seconds(folder: Path, seconds: float) -> None:
+    """Keep the time that all starts of a run took.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    write_json(folder / CLOCK, {"seconds": seconds})
