@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-from selfsam_d2.evaluation.paper import paper_figure
+from selfsam_d2.errors import InputError
+from selfsam_d2.evaluation.paper import paper_figure_of_run
 
 __all__ = ["METRICS", "format_csv", "format_markdown", "summarise_records"]
 
+PAPER_NOTE = (
+    "The paper's figures are of its own test images. If its authors compute as in their earlier "
+    "code (InstaSAM), `object_Dice` and `AJI_fast` are the columns to compare with."
+)
 METRICS = ("Dice", "AJI", "AJI_plus", "AJI_fast", "object_Dice", "PQ", "F1")
 # In this order, others after them.
 METHODS = ("voronoi", "static", "no contrast", "self-refining", "stain and boxes join")
 
 
 def summarise_records(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each (test dataset, encoder, method, shift) over its seeds.
+    """One row for each (test dataset, encoder, method, shift, settings) over its seeds.
+
+    The paper's figures stand beside a row that is one of the paper's, in the paper's settings.
+    They are of its own test images, also beside a validation split. If its authors compute as in
+    their earlier code (InstaSAM), its Dice is what is called ``object_Dice`` here and its AJI
+    ``AJI_fast``.
 
     Args:
         records: as :func:`selfsam_d2.engine.experiments.make_record` makes them.
@@ -28,35 +39,66 @@ def summarise_records(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
     Returns:
         rows with ``dataset``, ``encoder``, ``method``, ``shift``, ``seeds``, ``steps`` and
         ``minutes`` (means), for each metric ``mean`` and ``sd`` (sample; None for one seed), and
-        ``paper``: what the paper prints, on its own test images.
+        ``paper``: ``Dice`` and ``AJI``, or None. Where rows differ in other settings, ``method``
+        names those too.
+
+    Raises:
+        InputError: two records are of one seed of one row.
     """
-    groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for record in records:
-        for dataset, result in record["results"].items():
-            key = (dataset, record["encoder"], record["method"], record["shift"])
-            groups.setdefault(key, []).append((record, result["mean"]))
-    return [_row(key, groups[key]) for key in sorted(groups, key=_order)]
+        settings = json.dumps(_without_seed(record), sort_keys=True)
+        for dataset in record["results"]:
+            key = (dataset, record["encoder"], record["method"], record["shift"], settings)
+            groups.setdefault(key, []).append(record)
+    names: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for key, runs in groups.items():
+        names.setdefault(key[:-1], []).append(_without_seed(runs[0]))
+    return [
+        _row(key[0], groups[key], _what_differs(names[key[:-1]], groups[key][0]))
+        for key in sorted(groups, key=_order)
+    ]
+
+
+def _without_seed(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record["settings"].items() if key != "SEED"}
 
 
 def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    dataset, encoder, method, shift = key
+    dataset, encoder, method, shift, settings = key
     place = METHODS.index(method) if method in METHODS else len(METHODS)
-    return dataset, encoder, shift, place, method
+    return dataset, encoder, shift, place, method, settings
 
 
-def _row(key: tuple[Any, ...], runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    dataset, encoder, method, shift = key
-    paper = paper_figure(dataset.rsplit("_", 1)[0], encoder, method, shift)
+def _what_differs(all_settings: list[dict[str, Any]], record: dict[str, Any]) -> list[str]:
+    """What a record has in the keys in which rows of one name differ; nothing for one row."""
+    keys = sorted(
+        key
+        for key in {key for settings in all_settings for key in settings}
+        if any(each.get(key) != all_settings[0].get(key) for each in all_settings)
+    )
+    return [f"{key} {record['settings'].get(key, 'default')}" for key in keys]
+
+
+def _row(dataset: str, runs: list[dict[str, Any]], differs: list[str]) -> dict[str, Any]:
+    first = runs[0]
+    seeds = sorted(record["seed"] for record in runs)
+    for seed in seeds:
+        if seeds.count(seed) > 1:
+            names = ", ".join(record["name"] for record in runs if record["seed"] == seed)
+            raise InputError(names, f"seed {seed} is there twice in a row; leave one out")
+    means = [record["results"][dataset]["mean"] for record in runs]
+    paper = paper_figure_of_run(dataset, first)
     return {
         "dataset": dataset,
-        "encoder": encoder,
-        "method": method,
-        "shift": shift,
-        "seeds": sorted(record["seed"] for record, _ in runs),
-        "steps": statistics.mean(record["steps"] for record, _ in runs),
-        "minutes": statistics.mean(record["seconds"] for record, _ in runs) / 60,
+        "encoder": first["encoder"],
+        "method": ", ".join([first["method"], *differs]),
+        "shift": first["shift"],
+        "seeds": seeds,
+        "steps": statistics.mean(record["steps"] for record in runs),
+        "minutes": statistics.mean(record["seconds"] for record in runs) / 60,
         "metrics": {
-            name: _spread([mean[name] for _, mean in runs if mean.get(name) is not None])
+            name: _spread([mean[name] for mean in means if mean.get(name) is not None])
             for name in METRICS
         },
         "paper": None if paper is None else {"Dice": paper.dice, "AJI": paper.aji},
@@ -71,7 +113,7 @@ def _spread(values: list[float]) -> dict[str, float | None]:
 
 
 def format_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table, a newline at the end."""
+    """The rows as a Markdown table, a newline at the end; below it what the paper's figures are."""
     headers = ["images", "encoder", "labels", "shift", "seeds", "steps", "min", *METRICS]
     cells = [
         [
@@ -82,8 +124,9 @@ def format_markdown(rows: Sequence[dict[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    headers.append("paper: Dice / AJI")
-    return str(tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)) + "\n"
+    headers.append("paper, its test images: Dice / AJI")
+    table = str(tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)) + "\n"
+    return f"{table}\n{PAPER_NOTE}\n" if any(row["paper"] for row in rows) else table
 
 
 def _cell(spread: dict[str, float | None]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-__all__ = ["PaperFigure", "paper_figure"]
+__all__ = ["PaperFigure", "paper_figure", "paper_figure_of_run"]
 
 
 class PaperFigure(NamedTuple):
@@ -15,7 +16,7 @@ class PaperFigure(NamedTuple):
 
 
 # (dataset, encoder, method, shift) -> Dice, AJI in percent, as printed in Tables 1 to 4 of
-# Nam & Park, Diagnostics 2026. Methods are named as by selfsam_d2.engine.experiments.method_of.
+# Nam & Park, Diagnostics 2026. Methods are named as by selfsam_d2.engine.method_names.method_of.
 _PERCENT: dict[tuple[str, str, str, int], tuple[float, float]] = {
     # Table 1
     ("cpm17", "vit_h", "self-refining", 0): (82.9, 68.0),
@@ -55,6 +56,61 @@ _PERCENT: dict[tuple[str, str, str, int], tuple[float, float]] = {
     ("consep", "vit_l", "self-refining", 0): (67.60, 41.92),
 }
 
+# What every config of a row sets otherwise than the defaults, beside dataset, encoder and method.
+_SETTINGS: dict[str, Any] = {
+    "MODEL.META_ARCHITECTURE": "SelfSAM",
+    "MODEL.BACKBONE.NAME": "SAMAdapterBackbone",
+    "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
+    "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
+    "INPUT.MIN_SIZE_TEST": 0,
+    "INPUT.FORMAT": "RGB",
+    "SOLVER.MAX_ITER": 0,
+    "SOLVER.BASE_LR": 0.0001,
+    "SOLVER.WEIGHT_DECAY": 0.01,
+    "SOLVER.IMS_PER_BATCH": 1,
+    "TEST.DETECTIONS_PER_IMAGE": 3000,
+}
+_NO_CONTRAST = {"MODEL.LOSS.CONTRAST_WEIGHT": 0.0}
+_METHOD_SETTINGS: dict[str, dict[str, Any]] = {
+    "static": {**_NO_CONTRAST, "PSEUDO_LABEL.NAME": "StaticSAMLabels"},
+    "no contrast": _NO_CONTRAST,
+    "self-refining": {},
+    **{
+        f"alpha {schedule}": {"SELF_REFINE.ALPHA_SCHEDULE": schedule}
+        for schedule in ("constant", "exponential", "step")
+    },
+}
+# Which seed, on which images it is evaluated, and what costs time or memory.
+_FREE = (
+    *("SEED", "INPUT.NUCLEI.SHIFT", "INPUT.NUCLEI.SHIFT_SEED", "DATASETS.TEST"),
+    *("MODEL.SAM.CHECKPOINT_BLOCKS", "PROMPT.DECODER_MEMORY", "SELF_REFINE.BASE_CACHE"),
+    *("INFERENCE.BATCH_SIZE", "INFERENCE.WORKERS", "INFERENCE.AMP"),
+)
+
+
+def paper_figure_of_run(dataset: str, record: Mapping[str, Any]) -> PaperFigure | None:
+    """The paper's figure for the row of which a run is one; None where it is of no row.
+
+    Args:
+        dataset: that the run was evaluated on: ``NAME_val`` or ``NAME_test`` with the name of
+            :func:`paper_figure`. The figure is that of the test images in both cases.
+        record: ``encoder``, ``method``, ``shift`` and ``settings``, which must be those of the
+            row's config, but for what costs time or memory.
+    """
+    name, _, split = dataset.rpartition("_")
+    figure = paper_figure(name, record["encoder"], record["method"], record["shift"])
+    if figure is None or split not in ("val", "test"):
+        return None
+    expected = {
+        **_SETTINGS,
+        **_METHOD_SETTINGS[record["method"]],
+        "MODEL.SAM.ENCODER": record["encoder"],
+        "MODEL.WEIGHTS": f"sam_{record['encoder']}",
+        "DATASETS.TRAIN": [f"{name}_train"],
+    }
+    given = {key: value for key, value in record["settings"].items() if key not in _FREE}
+    return figure if given == expected else None
+
 
 def paper_figure(dataset: str, encoder: str, method: str, shift: float) -> PaperFigure | None:
     """What the paper prints for a row; None where it prints nothing certain.
@@ -65,7 +121,7 @@ def paper_figure(dataset: str, encoder: str, method: str, shift: float) -> Paper
     Args:
         dataset: ``cpm17``, ``monuseg`` or ``consep``.
         encoder: MODEL.SAM.ENCODER.
-        method: as by :func:`selfsam_d2.engine.experiments.method_of`.
+        method: as by :func:`selfsam_d2.engine.method_names.method_of`.
         shift: px.
     """
     printed = _PERCENT.get((dataset, encoder, method, int(shift))) if shift == int(shift) else None

@@ -6,6 +6,9 @@ import statistics
 
 import pytest
 
+from selfsam_d2.engine.experiments import plan_experiments
+from selfsam_d2.engine.method_names import method_of
+from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.experiment_table import (
     METRICS,
     format_csv,
@@ -19,6 +22,8 @@ def record(aji, seed=0, method="self-refining", shift=0.0, dataset="monuseg_val"
     mean = {name: aji + 0.01 * place for place, name in enumerate(METRICS)}
     mean["AJI"] = aji
     return {
+        "name": f"{method}_{seed}",
+        "settings": {"SOLVER.EPOCHS": 10, "SEED": seed, "INPUT.NUCLEI.SHIFT": shift},
         "encoder": "vit_t",
         "method": method,
         "shift": shift,
@@ -65,17 +70,113 @@ def test_what_is_not_defined_is_left_out_of_the_mean():
     assert "–" in format_markdown([nothing])
 
 
-def test_the_figures_of_the_paper_stand_beside_their_row():
+def with_settings(aji, seed=0, **changed):
+    made = record(aji, seed)
+    made["settings"].update({key.replace("__", "."): value for key, value in changed.items()})
+    return made
+
+
+def test_runs_of_other_settings_are_rows_of_their_own_and_say_so():
+    rows = summarise_records(
+        [
+            with_settings(0.50),
+            with_settings(0.52, seed=1),
+            with_settings(0.60, SOLVER__EPOCHS=5, PROMPT__SPACING_BOX=True),
+            record(0.40, method="static"),
+        ]
+    )
+    assert [(row["method"], row["seeds"]) for row in rows] == [
+        ("static", [0]),
+        ("self-refining, PROMPT.SPACING_BOX True, SOLVER.EPOCHS 5", [0]),
+        ("self-refining, PROMPT.SPACING_BOX default, SOLVER.EPOCHS 10", [0, 1]),
+    ]
+    assert [row["metrics"]["AJI"]["mean"] for row in rows] == pytest.approx([0.40, 0.60, 0.51])
+
+
+def test_a_seed_counts_once():
+    with pytest.raises(InputError, match="first, second: seed 1 is there twice in a row"):
+        summarise_records(
+            [record(0.5, 1, name="first"), record(0.6, 0), record(0.7, 1, name="second")]
+        )
+
+
+def test_the_paper_prints_a_figure_for_some_rows():
     assert paper_figure("consep", "vit_h", "self-refining", 8) == pytest.approx((0.673, 0.410))
     assert paper_figure("consep", "vit_h", "self-refining", 8.5) is None
     assert paper_figure("monuseg", "vit_t", "self-refining", 0) is None
+
+
+def of_config(config_file, *opts, dataset=None):
+    (run,) = plan_experiments([config_file], [0], None, opts)
+    (test,) = run.cfg.DATASETS.TEST
+    rest = {"settings": run.settings(), "encoder": run.cfg.MODEL.SAM.ENCODER}
+    shift = run.cfg.INPUT.NUCLEI.SHIFT
+    return record(0.5, 0, method_of(run.cfg), shift, dataset or test, **rest)
+
+
+def has_figure(*arguments, **options):
+    (row,) = summarise_records([of_config(*arguments, **options)])
+    return row["paper"] is not None
+
+
+VIT_B = "configs/monuseg_vitb.yaml"
+PAPER = ("cpm17", "monuseg", "consep")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"{data}_vith{shift}" for data in PAPER for shift in ("", "_shift8")),
+        *(f"ablations/{data}_vith_static{end}" for data in PAPER for end in ("", "_shift8")),
+        *(
+            f"ablations/{data}_vitb_{row}"
+            for data in PAPER[:2]
+            for row in ("static", "no_contrast")
+        ),
+        *(f"{data}_vitb" for data in PAPER),
+        *(f"ablations/{data}_vitb_alpha_constant" for data in PAPER),
+        *(f"ablations/{data}_vitb_alpha_exponential" for data in PAPER),
+        *(f"ablations/{data}_vitb_alpha_step" for data in PAPER),
+        *("ablations/consep_vitb_static", "ablations/consep_vitl_static", "consep_vitl"),
+    ],
+)
+def test_the_config_of_each_row_of_the_paper_has_its_figure(name):
+    assert has_figure(f"configs/{name}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("opts", "dataset"),
+    [
+        (("PROMPT.SPACING_BOX", "True"), None),
+        (("PSEUDO_LABEL.VORONOI", "True"), None),
+        (("SOLVER.EPOCHS", "10"), None),
+        (("SOLVER.MAX_ITER", "400"), None),
+        (("MODEL.LOSS.CONTRAST_WEIGHT", "0.5"), None),
+        (("MODEL.WEIGHTS", "mine.pth"), None),
+        (("DATASETS.TRAIN", "mine_train"), None),
+        ((), "monuseg_train"),
+        ((), "monuseg"),
+        ((), "cpm17_test"),
+    ],
+)
+def test_what_is_no_row_of_the_paper_has_no_figure(opts, dataset):
+    assert not has_figure(VIT_B, *opts, dataset=dataset)
+
+
+def test_the_figures_of_the_paper_stand_beside_their_row_and_say_of_what_they_are():
+    fast = ("SELF_REFINE.BASE_CACHE", "True")
     rows = summarise_records(
-        [record(0.5, encoder="vit_b", dataset="monuseg_test"), record(0.5, dataset="mine")]
+        [of_config(VIT_B, *fast, dataset="monuseg_test"), record(0.5, dataset="mine")]
     )
     assert rows[0]["paper"] is None
     assert rows[1]["paper"] == pytest.approx({"Dice": 0.7522, "AJI": 0.5353})
     markdown = format_markdown(rows)
     assert "0.752 / 0.535" in markdown
+    assert "| paper, its test images: Dice / AJI" in markdown
+    assert markdown.splitlines()[-1].endswith(
+        "`object_Dice` and `AJI_fast` are the columns to compare with."
+    )
+    assert "InstaSAM" not in format_markdown(rows[:1])
 
 
 def test_markdown_and_csv_hold_every_row():
