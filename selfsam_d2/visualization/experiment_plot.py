@@ -18,6 +18,8 @@ PANEL = 4.0  # inch
 def draw_experiments(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
     """Write a PNG with a panel for each dataset and encoder.
 
+    Rows without an AJI, as of images without nuclei in truth and prediction, have no mark.
+
     Args:
         rows: of :func:`selfsam_d2.evaluation.experiment_table.summarise_records`, at least one.
         path: of the PNG.
@@ -33,11 +35,15 @@ def draw_experiments(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
     figure.savefig(str(path), dpi=150)
 
 
+def _has_mark(row: dict[str, Any]) -> bool:
+    return row["metrics"]["AJI"]["mean"] is not None
+
+
 def _draw_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     shifts = sorted({row["shift"] for row in rows})
     for number, shift in enumerate(shifts):
-        own = [row for row in rows if row["shift"] == shift]
+        own = [row for row in rows if row["shift"] == shift and _has_mark(row)]
         offset = 0.12 * (number - (len(shifts) - 1) / 2)
         axes.errorbar(
             [methods.index(row["method"]) + offset for row in own],

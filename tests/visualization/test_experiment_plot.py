@@ -17,7 +17,8 @@ def row(method, shift, mean, sd=None, dataset="monuseg_val"):
     }
 
 
-def test_each_row_is_one_mark_at_its_height(tmp_path, monkeypatch):
+def drawn(rows, path, monkeypatch):
+    """The figure, as it is before it is written."""
     figures = []
     save = Figure.savefig
 
@@ -26,14 +27,19 @@ def test_each_row_is_one_mark_at_its_height(tmp_path, monkeypatch):
         return save(figure, *arguments, **options)
 
     monkeypatch.setattr(Figure, "savefig", keep)
+    draw_experiments(rows, path)
+    (figure,) = figures
+    return figure
+
+
+def test_each_row_is_one_mark_at_its_height(tmp_path, monkeypatch):
     rows = [
         row("static", 0.0, 0.50, 0.01),
         row("self-refining", 0.0, 0.54),
         row("self-refining", 8.0, 0.51),
         row("static", 0.0, 0.6, dataset="tnbc_val"),
     ]
-    draw_experiments(rows, tmp_path / "plot.png")
-    (figure,) = figures
+    figure = drawn(rows, tmp_path / "plot.png", monkeypatch)
     first, second = figure.axes
     heights = [list(container[0].get_ydata()) for container in first.containers]
     assert heights == [[0.50, 0.54], [0.51]]
@@ -42,3 +48,15 @@ def test_each_row_is_one_mark_at_its_height(tmp_path, monkeypatch):
     pixels = np.asarray(Image.open(tmp_path / "plot.png").convert("RGB"))
     assert pixels.shape[1] > pixels.shape[0]
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+
+
+def test_what_is_not_defined_has_no_mark(tmp_path, monkeypatch):
+    rows = [
+        row("static", 0.0, None),
+        row("self-refining", 0.0, 0.5),
+        row("static", 0.0, None, dataset="empty_val"),
+    ]
+    first, second = drawn(rows, tmp_path / "plot.png", monkeypatch).axes
+    assert [list(container[0].get_ydata()) for container in first.containers] == [[0.5]]
+    assert [list(container[0].get_xdata()) for container in first.containers] == [[1]]
+    assert [list(container[0].get_ydata()) for container in second.containers] == [[]]
