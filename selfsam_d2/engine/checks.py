@@ -9,8 +9,9 @@ import torch
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
 from selfsam_d2.engine.architectures import learns_from_points, predicts_by_windows
+from selfsam_d2.engine.solver import OPTIMIZERS
 from selfsam_d2.errors import InputError
-from selfsam_d2.modeling.backbone import SIZE_DIVISIBILITY, SAMAdapterBackbone
+from selfsam_d2.modeling.backbone import ENCODERS, SIZE_DIVISIBILITY, SAMAdapterBackbone
 from selfsam_d2.modeling.feature_pyramid import (
     build_sam_adapter_fpn_backbone,
     build_vitdet_backbone,
@@ -43,21 +44,36 @@ CHOICES: dict[str, Sequence[str | int]] = {
     "INPUT.NUCLEI.CENTRE": CENTRE_RULES,
     "INFERENCE.BLEND": BLENDS,
     "INFERENCE.SYMMETRIES": SYMMETRIES,
+    "SOLVER.OPTIMIZER": OPTIMIZERS,
+    "MODEL.SAM.ENCODER": tuple(ENCODERS),
     "MODEL.BACKBONE.NAME": tuple(name for name, _ in BACKBONE_REGISTRY),
     "MODEL.NUCLEI_HEAD.NAME": tuple(name for name, _ in NUCLEI_HEAD_REGISTRY),
     "MODEL.NUCLEI_HEAD.NORM": ("GN", "LN", "BN", ""),
 }
 SMALLEST = 1e-12  # of what must be above zero
+LARGEST_SHEAR = 0.5  # beyond it the map of a crop may fold an image flat
 # Key -> smallest and largest value.
 RANGES: dict[str, tuple[float, float]] = {
     "SELF_REFINE.ALPHA_CONSTANT": (0, 1),
     "SELF_REFINE.ALPHA_GAMMA": (0, 1),
+    "PSEUDO_LABEL.ENTROPY_THRESHOLD": (0, float("inf")),
+    "PSEUDO_LABEL.MASK_THRESHOLD": (0, 1),
+    "PSEUDO_LABEL.AGREE_FOREGROUND": (0, 1),
+    "PSEUDO_LABEL.AGREE_BACKGROUND": (0, 1),
+    "PSEUDO_LABEL.AGREE_BACKGROUND_MASK": (0, 1),
+    "PSEUDO_LABEL.CONSENSUS_START": (0, float("inf")),
+    "PSEUDO_LABEL.REPROMPT_START": (0, float("inf")),
     "PSEUDO_LABEL.STAIN_WEIGHT": (0, 1),
+    "PSEUDO_LABEL.MAX_RADIUS": (0, float("inf")),
     "PROMPT.NUM_NEGATIVES": (0, 4),
+    "PROMPT.SPACING_SCALE": (SMALLEST, float("inf")),
+    "PROMPT.DEFAULT_RADIUS": (SMALLEST, float("inf")),
     "PROMPT.DECODER_MEMORY": (0, float("inf")),
     "PROMPT.MASK_TOKEN": (MASK_TOKENS[0], MASK_TOKENS[-1]),
     "INPUT.NUCLEI.CROP": (16, float("inf")),
     "INPUT.NUCLEI.SHIFT": (0, float("inf")),
+    "INPUT.NUCLEI.SHEAR": (0, LARGEST_SHEAR),
+    "INPUT.NUCLEI.ROTATION": (0, 360),
     "INPUT.NUCLEI.FLIP": (0, 1),
     "INPUT.NUCLEI.COLOR": (0, 0.99),
     "INPUT.NUCLEI.STAIN": (0, 0.99),
@@ -68,17 +84,25 @@ RANGES: dict[str, tuple[float, float]] = {
     "MODEL.ADAPTER.HIGH_PASS_SHARE": (0, 1),
     "MODEL.ADAPTER.REDUCTION": (1, float("inf")),
     "MODEL.NUCLEI_HEAD.CONV_DIM": (1, float("inf")),
+    "MODEL.VITDET.EMBED_DIM": (1, float("inf")),
+    "MODEL.VITDET.NUM_HEADS": (1, float("inf")),
     "MODEL.VITDET.DEPTH": (1, float("inf")),
     "MODEL.VITDET.WINDOW": (1, float("inf")),
     "MODEL.VITDET.DROP_PATH": (0, 0.99),
     "MODEL.CONTRAST.DIM": (1, float("inf")),
     "MODEL.CONTRAST.TEMPERATURE": (SMALLEST, float("inf")),
     "MODEL.CONTRAST.NUM_NEGATIVES": (0, float("inf")),
+    "MODEL.CONTRAST.FOREGROUND_THRESHOLD": (0, 1),
+    "MODEL.LOSS.PROMPT_WEIGHT": (0, float("inf")),
+    "MODEL.LOSS.FOREGROUND_WEIGHT": (0, float("inf")),
+    "MODEL.LOSS.DISTANCE_WEIGHT": (0, float("inf")),
+    "MODEL.LOSS.CONTRAST_WEIGHT": (0, float("inf")),
     "DATALOADER.NUM_WORKERS": (0, float("inf")),
     "TEST.INSTANCE_MAP_SCORE": (0, 1),
     "TEST.EVAL_PERIOD": (0, float("inf")),
     "SOLVER.BASE_LR": (SMALLEST, float("inf")),
     "SOLVER.HEAD_LR_FACTOR": (SMALLEST, float("inf")),
+    "SOLVER.WEIGHT_DECAY": (0, float("inf")),
     "SOLVER.MIN_LR": (0, float("inf")),
     "SOLVER.COSINE_T_MAX": (1, float("inf")),
     "SOLVER.CHECKPOINT_PERIOD": (1, float("inf")),
@@ -162,8 +186,13 @@ def _check_selfsam(cfg: Any) -> None:
             f"PSEUDO_LABEL.STAIN_WEIGHT {labels.STAIN_WEIGHT}",
             "needs the cells of the points; set PSEUDO_LABEL.VORONOI to True",
         )
-    if cfg.SOLVER.MAX_ITER <= 0 and cfg.SOLVER.EPOCHS < 1:
-        raise InputError(f"SOLVER.EPOCHS {cfg.SOLVER.EPOCHS}", "expected at least 1")
+    solver = cfg.SOLVER
+    if solver.MIN_LR > solver.BASE_LR:
+        raise InputError(
+            f"SOLVER.MIN_LR {solver.MIN_LR}", f"expected at most SOLVER.BASE_LR = {solver.BASE_LR}"
+        )
+    if solver.MAX_ITER <= 0 and solver.EPOCHS < 1:
+        raise InputError(f"SOLVER.EPOCHS {solver.EPOCHS}", "expected at least 1")
 
 
 def _check_sizes(cfg: Any) -> None:

@@ -9,9 +9,9 @@ import torch
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 
-from selfsam_d2.errors import InputError
+__all__ = ["OPTIMIZERS", "build_optimizer", "cosine_factor"]
 
-__all__ = ["build_optimizer", "cosine_factor"]
+OPTIMIZERS = ("AdamW",)
 
 # Parts that already know the task from SAM learn at BASE_LR; these start from scratch or change
 # their task.
@@ -34,13 +34,7 @@ def cosine_factor(epoch: int, *, t_max: int, minimum: float) -> float:
 
 
 def build_optimizer(cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW over the parameters that require a gradient, with Detectron2's gradient clipping.
-
-    Raises:
-        InputError: SOLVER.OPTIMIZER is not AdamW.
-    """
-    if cfg.SOLVER.OPTIMIZER != "AdamW":
-        raise InputError(f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r}", "only AdamW is supported")
+    """AdamW over the parameters that require a gradient, with Detectron2's gradient clipping."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -102,6 +102,13 @@ def build_vitdet_backbone(cfg: Any, input_shape: ShapeSpec) -> PaddedFeaturePyra
             f"MODEL.VITDET.EMBED_DIM {sizes.EMBED_DIM}",
             f"expected a multiple of MODEL.VITDET.NUM_HEADS {sizes.NUM_HEADS}",
         )
+    for block in sizes.GLOBAL_BLOCKS:
+        if block not in range(sizes.DEPTH):
+            raise InputError(
+                f"MODEL.VITDET.GLOBAL_BLOCKS {tuple(sizes.GLOBAL_BLOCKS)}",
+                f"expected numbers from 0 to {sizes.DEPTH - 1}, as MODEL.VITDET.DEPTH is "
+                f"{sizes.DEPTH}",
+            )
     windowed = [index for index in range(sizes.DEPTH) if index not in sizes.GLOBAL_BLOCKS]
     with warnings.catch_warnings():
         # It imports from a place that timm has given up.

@@ -1,9 +1,11 @@
 """Values of the config and datasets that cannot be used are named before anything starts."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+from detectron2.config import CfgNode, get_cfg
 from PIL import Image
 
 from selfsam_d2.data.registration import register_nuclei_instances
@@ -18,6 +20,15 @@ from selfsam_d2.engine.setup import argument_parser, check_inputs, load_config
 from selfsam_d2.errors import InputError
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "demo.yaml")
+
+
+def flat(cfg, prefix=""):
+    """Key with dots -> value."""
+    values = {}
+    for key, value in cfg.items():
+        within = isinstance(value, CfgNode)
+        values |= flat(value, f"{prefix}{key}.") if within else {prefix + key: value}
+    return values
 
 
 def test_the_shipped_values_pass(small_config):
@@ -37,9 +48,31 @@ def test_values_out_of_range_are_named(small_config, key):
         check_config(small_config(key, "-1"))
 
 
+@pytest.mark.parametrize("key", [key for key, (_, high) in RANGES.items() if high < math.inf])
+def test_values_beyond_a_range_are_named(small_config, key):
+    with pytest.raises(InputError, match=rf"{key} 777.*: expected a number from"):
+        check_config(small_config(key, "777"))
+
+
+def test_every_number_of_ours_is_checked(small_config):
+    """A key that is forgotten here takes any number, and a wrong one spoils a training."""
+    elsewhere = {"MODEL.SAM.INPUT_SIDE", "INFERENCE.OVERLAP", "SOLVER.EPOCHS"}
+    free = {"INPUT.NUCLEI.SHIFT_SEED"}  # any number is a seed
+    stock = flat(get_cfg())
+    numbers = {
+        key
+        for key, value in flat(small_config()).items()
+        if key not in stock and type(value) in (int, float) and not key.startswith("POSTPROCESS.")
+    }
+    assert numbers - {*RANGES, *CHOICES} == elsewhere | free
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("PROMPT.SPACING_SCALE", "0.0"),
+        ("PROMPT.DEFAULT_RADIUS", "0.0"),
+        ("SOLVER.MIN_LR", "1.0"),
         ("MODEL.SAM.INPUT_SIDE", "100"),
         ("MODEL.SAM.INPUT_SIDE", "0"),
         ("INFERENCE.OVERLAP", "64"),

@@ -111,3 +111,10 @@ def sam_name(key):
 def test_heads_must_divide_the_channels_of_vitdet():
     with pytest.raises(InputError, match=r"MODEL\.VITDET\.EMBED_DIM 100: .*NUM_HEADS 3"):
         build_backbone(load_config(VITDET, ["MODEL.VITDET.EMBED_DIM", "100"]))
+
+
+def test_a_vit_attends_globally_only_in_blocks_that_it_has():
+    """One that it has not would leave it without any global attention, unnoticed."""
+    for keys in (["MODEL.VITDET.GLOBAL_BLOCKS", "(8,)"], ["MODEL.VITDET.DEPTH", "4"]):
+        with pytest.raises(InputError, match=r"MODEL\.VITDET\.GLOBAL_BLOCKS \(.*: expected .* to "):
+            build_backbone(load_config(VITDET, keys))
