@@ -76,7 +76,7 @@ def view_training_crops(
     """What the model makes of the first crops of a training, augmented as in training.
 
     Args:
-        model: with its ``alpha`` and ``consensus`` set.
+        model: with its ``alpha``, ``consensus`` and ``reprompts`` set.
         schedule: of the training.
         mapper: of the training.
         count: number of crops.

@@ -28,7 +28,7 @@ def segment_with_points(
     """Instance maps from the points of a dataset: the raw ids R, before anything is ignored.
 
     Args:
-        model: with its ``alpha`` set; 1: the base masks alone.
+        model: with its ``alpha`` and ``reprompts`` set; 1 and false: the base masks alone.
         records: dataset dicts with points.
         mapper: knows the points, shifted if the config says so.
         window: side of a window, px.

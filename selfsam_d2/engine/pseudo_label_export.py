@@ -85,7 +85,7 @@ def export_labels(
     training and COCO's metric out of the score, and which this package ignores pixel by pixel.
 
     Args:
-        model: with ``alpha`` and ``consensus`` set.
+        model: with ``alpha``, ``consensus`` and ``reprompts`` set.
         records: dataset dicts with points.
         mapper: knows the points.
         image_root: file names are relative to it.

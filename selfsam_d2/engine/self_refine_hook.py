@@ -1,4 +1,4 @@
-"""The hook that drives self-refinement: alpha of each epoch, label refresh, what is logged."""
+"""The hook that drives self-refinement: what each epoch changes, label refresh, what is logged."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ def unwrap(model: nn.Module) -> SelfSAM:
 
 
 class SelfRefineHook(HookBase):
-    """EMA refresh and consensus filter.
+    """What refines the labels from epoch to epoch: the blend, its prompts, the consensus filter.
 
-    Before the first step of each epoch it sets the model's alpha; with a label store it also
-    recomputes m_u, S_P and S_I of all training images (shared out to the ranks). After each step
-    it logs alpha and the shares of ignored and recovered pixels and of empty prompts.
+    Before each step it sets the model's alpha and who has a say in the labels of that epoch. With a
+    label store it also recomputes S_P and S_I of all training images (shared out to the ranks)
+    before the first step of each epoch. After each step it logs alpha and the shares of ignored and
+    recovered pixels and of empty prompts.
 
     Belongs before ``PeriodicCheckpointer``, on all ranks.
 
     Args:
         schedule: of the crops; says which epoch a step belongs to.
-        enter_epoch: sets alpha and consensus of a model for an epoch.
+        enter_epoch: sets alpha, consensus and reprompts of a model for an epoch.
         store: where refreshed labels go; None: labels are made in every step.
         mapper: knows the shifted points of an image.
         window: side of a labelling window, px.

@@ -40,7 +40,7 @@ def label_crop(model: SelfSAM, sample: dict[str, Any], *, all_masks: bool = True
     """Label one crop with the model as it is.
 
     Args:
-        model: with its ``alpha`` and ``consensus`` set; left in the mode it is in.
+        model: with its ``alpha``, ``consensus`` and ``reprompts`` set; left in the mode it is in.
         sample: ``image`` (3, c, c), ``points``, ``context_points``, ``image_id`` as in training.
         all_masks: also those that have no weight in the labels: m_base where alpha is 0, m_adapt
             where it is 1.

@@ -34,7 +34,7 @@ def label_image(
     mirrored beyond its borders.
 
     Args:
-        model: with its ``alpha`` set.
+        model: with its ``alpha``, ``consensus`` and ``reprompts`` set.
         image: (3, H, W) uint8 RGB.
         points: (N, 2) xy, px of the image, in the precision of the mapper.
         image_id: for the choice of random negatives.

@@ -57,7 +57,7 @@ def view_crop(model: SelfSAM, sample: dict[str, Any], name: str) -> CropView:
     """Run the model on one training crop as a training step does, and keep what it makes.
 
     Args:
-        model: with its ``alpha`` and ``consensus`` set; left in the mode it is in.
+        model: with its ``alpha``, ``consensus`` and ``reprompts`` set; left in the mode it is in.
         sample: what :class:`~selfsam_d2.data.mapper.PointPromptDatasetMapper` returns.
         name: of the image.
     """
