@@ -71,7 +71,8 @@ def _add_head_keys(cfg: CN) -> None:
     cfg.MODEL.CONTRAST.NUM_NEGATIVES = 100  # hard background pixels per image, at most
     cfg.MODEL.CONTRAST.FOREGROUND_THRESHOLD = 0.7  # B above it on background is "hard"
 
-    # Weights of the four losses; a weight of 0 switches the term off.
+    # Weights of the four losses; a weight of 0 switches the term off. Losses that the method of
+    # PSEUDO_LABEL.NAME lacks are off whatever stands here.
     cfg.MODEL.LOSS = CN()
     cfg.MODEL.LOSS.PROMPT_WEIGHT = 1.0  # L_P
     cfg.MODEL.LOSS.FOREGROUND_WEIGHT = 1.0  # L_B
@@ -98,8 +99,9 @@ def _add_label_keys(cfg: CN) -> None:
 
     # Pseudo labels S_P and S_I.
     cfg.PSEUDO_LABEL = CN()
-    # What makes labels of points: SelfRefiningLabels (the paper) | StaticSAMLabels (InstaSAM) |
-    # VoronoiClusterLabels (Voronoi cells and k-means, Qu et al. 2019; no mask of SAM).
+    # What makes labels of points: SelfRefiningLabels (the paper) | StaticSAMLabels (InstaSAM: no
+    # L_C; CONSENSUS and SELF_REFINE.ALPHA_SCHEDULE are ignored) | VoronoiClusterLabels (Voronoi
+    # cells and k-means, Qu et al. 2019: no mask of SAM, no L_P, no L_C, no other key from here).
     cfg.PSEUDO_LABEL.NAME = "SelfRefiningLabels"
     cfg.PSEUDO_LABEL.ENTROPY_THRESHOLD = 0.3  # H(j) above it is uncertain (nats)
     cfg.PSEUDO_LABEL.ENTROPY_REDUCTION = "sum"  # over instances: sum | max
@@ -120,8 +122,9 @@ def _add_label_keys(cfg: CN) -> None:
     # stain speaks for pixels, not for nuclei. Not for StaticSAMLabels.
     cfg.PSEUDO_LABEL.ONE_PART = False
     # Not in the paper: from epoch REPROMPT_START on m_base is prompted with the box of each nucleus
-    # as m_adapt and B see it, in place of the box from the spacing. Takes a pass of the frozen
-    # encoder and decoder in each step, also with SELF_REFINE.BASE_CACHE. Only SelfRefiningLabels.
+    # as m_adapt and B see it: in place of the box from the spacing with PROMPT.SPACING_BOX, else in
+    # addition to the points. Takes a pass of the frozen encoder and decoder in each step, also
+    # with SELF_REFINE.BASE_CACHE. Only SelfRefiningLabels, and only while alpha is above 0.
     cfg.PSEUDO_LABEL.REPROMPT = False
     cfg.PSEUDO_LABEL.REPROMPT_START = 0
     # Limits of the domain of m_u,k, none of them in the paper.

@@ -9,6 +9,7 @@ import torch
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
 from selfsam_d2.engine.architectures import learns_from_points, predicts_by_windows
+from selfsam_d2.engine.epochs import without_effect
 from selfsam_d2.engine.solver import OPTIMIZERS
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import ENCODERS, SIZE_DIVISIBILITY, SAMAdapterBackbone
@@ -191,8 +192,12 @@ def _check_selfsam(cfg: Any) -> None:
         raise InputError(
             f"SOLVER.MIN_LR {solver.MIN_LR}", f"expected at most SOLVER.BASE_LR = {solver.BASE_LR}"
         )
-    if solver.MAX_ITER <= 0 and solver.EPOCHS < 1:
+    if solver.MAX_ITER > 0:
+        return  # how many epochs these are depends on the images: the trainer warns
+    if solver.EPOCHS < 1:
         raise InputError(f"SOLVER.EPOCHS {solver.EPOCHS}", "expected at least 1")
+    for subject, problem in without_effect(cfg, solver.EPOCHS):
+        raise InputError(subject, problem)
 
 
 def _check_sizes(cfg: Any) -> None:

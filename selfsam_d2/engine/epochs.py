@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.pseudo_labels.alpha import alpha_schedule
 from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY
 
-__all__ = ["enter_epoch", "epoch_alpha", "epoch_reprompts"]
+__all__ = ["enter_epoch", "epoch_alpha", "epoch_reprompts", "without_effect"]
 
 
 def epoch_alpha(cfg: Any, epoch: int, epochs: int) -> float:
@@ -49,3 +50,33 @@ def enter_epoch(model: SelfSAM, cfg: Any, epoch: int, epochs: int) -> None:
     model.alpha = epoch_alpha(cfg, epoch, epochs)
     model.consensus = epoch >= cfg.PSEUDO_LABEL.CONSENSUS_START
     model.reprompts = epoch_reprompts(cfg, epoch)
+
+
+def without_effect(cfg: Any, epochs: int) -> Iterator[tuple[str, str]]:
+    """What a config switches on but acts in no epoch of a training.
+
+    Args:
+        cfg: of the training.
+        epochs: T.
+
+    Yields:
+        (key and value, what is wrong with it).
+    """
+    labels = cfg.PSEUDO_LABEL
+    maker = PSEUDO_LABEL_REGISTRY.get(labels.NAME)
+    for name, able in (("CONSENSUS", maker.uses_consensus), ("REPROMPT", maker.reprompts)):
+        start = labels[f"{name}_START"]
+        if able and labels[name] and start >= epochs:
+            yield (
+                f"PSEUDO_LABEL.{name}_START {start}",
+                f"beyond the last epoch, {epochs - 1} (counted from 0); lower it, train longer, or "
+                f"set PSEUDO_LABEL.{name} to False",
+            )
+    reprompting = [epoch for epoch in range(epochs) if epoch_reprompts(cfg, epoch)]
+    if reprompting and not any(epoch_alpha(cfg, epoch, epochs) for epoch in reprompting):
+        yield (
+            f"PSEUDO_LABEL.REPROMPT {labels.REPROMPT}",
+            f"prompts base masks, whose weight alpha is 0 from epoch {reprompting[0]} on; choose "
+            f"another SELF_REFINE.ALPHA_SCHEDULE than {cfg.SELF_REFINE.ALPHA_SCHEDULE!r}, or set "
+            "it to False",
+        )

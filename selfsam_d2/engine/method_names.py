@@ -9,31 +9,30 @@ from selfsam_d2.errors import InputError
 
 __all__ = ["method_of"]
 
+# Label makers whose name says the whole method, losses included.
+RIVALS = {"VoronoiClusterLabels": "voronoi", "StaticSAMLabels": "static"}
+
 
 def method_of(cfg: CfgNode) -> str:
     """The row of the paper that a config stands for.
 
     ``static``: InstaSAM; ``no contrast``: EMA and consensus; ``alpha constant`` …: Table 3;
-    ``self-refining``: the whole method; ``voronoi``: the MIDL row, with the losses that it has
-    not where they are on; ``stain joins``, ``stain and boxes join`` …: who else has a say in the
-    labels, not in the paper: the haematoxylin stain, the boxes of what the model sees.
+    ``self-refining``: the whole method; ``voronoi``: the MIDL row; ``stain joins``, ``stain and
+    boxes join`` …: who else has a say in the labels, not in the paper: the haematoxylin stain, the
+    boxes of what the model sees.
 
     Raises:
         InputError: it depends on the number of epochs, which only the images tell.
     """
     labels, refine = cfg.PSEUDO_LABEL, cfg.SELF_REFINE
+    if labels.NAME in RIVALS:
+        return RIVALS[labels.NAME]
     contrast = cfg.MODEL.LOSS.CONTRAST_WEIGHT > 0
-    if labels.NAME == "VoronoiClusterLabels":
-        prompted = cfg.MODEL.LOSS.PROMPT_WEIGHT > 0
-        more = [", with prompt loss"] * prompted + [", with contrast"] * contrast
-        return "voronoi" + "".join(more)
     joining = ["stain"] * (labels.STAIN_WEIGHT > 0) + ["boxes"] * _boxes_join(cfg)
-    if labels.NAME == "SelfRefiningLabels" and joining:
+    if joining:
         return _method_of_joined_labels(cfg, joining, contrast)
-    static = labels.NAME == "StaticSAMLabels" or refine.ALPHA_SCHEDULE == "static"
-    if static:
-        plain = not contrast and (labels.NAME == "StaticSAMLabels" or not labels.CONSENSUS)
-        return "static" if plain else "alpha static"
+    if refine.ALPHA_SCHEDULE == "static":
+        return "alpha static" if contrast or labels.CONSENSUS else "static"
     name = "self-refining"
     if refine.ALPHA_SCHEDULE != "linear":
         name = f"alpha {refine.ALPHA_SCHEDULE}"

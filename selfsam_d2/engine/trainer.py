@@ -18,9 +18,10 @@ from selfsam_d2.data.schedule import CropSchedule
 from selfsam_d2.engine.base_cache_hook import BaseCacheHook
 from selfsam_d2.engine.checks import require_selfsam
 from selfsam_d2.engine.crop_trainer import CropTrainer, index_of
-from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha, epoch_reprompts
+from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha, epoch_reprompts, without_effect
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
 from selfsam_d2.engine.solver import cosine_factor
+from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY
 
 __all__ = ["SelfSAMTrainer", "training_steps"]
 
@@ -78,6 +79,13 @@ class SelfSAMTrainer(CropTrainer):
             self.max_iter,
             self.epochs,
         )
+        for subject, problem in without_effect(self.cfg, self.epochs):
+            logger.warning("%s: %s", subject, problem)
+        maker = self.cfg.PSEUDO_LABEL.NAME
+        for loss in sorted(PSEUDO_LABEL_REGISTRY.get(maker).lacks_losses):
+            key = f"{loss.removeprefix('loss_').upper()}_WEIGHT"
+            if weight := self.cfg.MODEL.LOSS[key]:
+                logger.info("MODEL.LOSS.%s %s counts as 0: %s has no such loss", key, weight, maker)
         nuclei = self.cfg.INPUT.NUCLEI
         if nuclei.SHIFT > 0:
             share = share_outside(self.schedule.records, self.mapper.points)

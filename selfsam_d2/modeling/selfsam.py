@@ -45,7 +45,7 @@ class SelfSAM(CropModel):
         label_maker: makes S_P and S_I.
         inference: sliding windows and post-processing.
         loss_weights: name of :data:`selfsam_d2.modeling.crop_losses.LOSS_NAMES` -> weight; 0
-            switches the term off.
+            switches the term off. That of a loss which the label maker's method lacks counts as 0.
         keep_empty_prompts: see :func:`selfsam_d2.losses.masks.prompt_loss`.
         input_side: S, px.
         pixel_mean: of RGB in 0 ... 255.
@@ -84,7 +84,10 @@ class SelfSAM(CropModel):
         self.nuclei_head = nuclei_head
         self.contrast_head = contrast_head
         self.label_maker = label_maker
-        self.loss_weights = dict(loss_weights)
+        self.loss_weights = {
+            name: 0.0 if name in label_maker.lacks_losses else weight
+            for name, weight in loss_weights.items()
+        }
         self.keep_empty_prompts = keep_empty_prompts
         self.input_side = input_side
         self.seed = seed

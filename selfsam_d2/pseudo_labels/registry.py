@@ -26,12 +26,17 @@ class LabelMaker(ABC):
         fixed_alpha: weight of the base masks in every epoch, in [0, 1]; None: that of
             SELF_REFINE.ALPHA_SCHEDULE. At 0 m_base is not computed.
         uses_adapted: whether the labels need m_adapt where alpha is below 1.
+        uses_consensus: whether PSEUDO_LABEL.CONSENSUS applies.
         reprompts: whether PSEUDO_LABEL.REPROMPT applies: boxes of m_adapt and B prompt m_base.
+        lacks_losses: names of the losses that its method has not, whatever the weights of
+            MODEL.LOSS; of :data:`selfsam_d2.modeling.crop_losses.LOSS_NAMES`.
     """
 
     fixed_alpha: float | None = None
     uses_adapted: bool = True
+    uses_consensus: bool = False
     reprompts: bool = False
+    lacks_losses: frozenset[str] = frozenset()
 
     @abstractmethod
     def prompt_label(

@@ -47,6 +47,7 @@ class SelfRefiningLabels(LabelMaker):
         ValueError: ``stain_weight`` above 0 without ``voronoi``.
     """
 
+    uses_consensus = True
     reprompts = True
 
     @configurable
@@ -179,14 +180,16 @@ class SelfRefiningLabels(LabelMaker):
 
 @PSEUDO_LABEL_REGISTRY.register()
 class StaticSAMLabels(SelfRefiningLabels):
-    """Masks of the base model that never change, whatever the schedule of alpha; S_I is S_P.
+    """InstaSAM (Nam et al., MICCAI 2024): masks of the base model that never change.
 
-    InstaSAM (Nam et al., MICCAI 2024), but for its losses: MODEL.LOSS.CONTRAST_WEIGHT 0 goes with
-    it.
+    Whatever the schedule of alpha; S_I is S_P, and there is no contrastive loss. Static labels with
+    consensus or contrast: SelfRefiningLabels and SELF_REFINE.ALPHA_SCHEDULE static.
     """
 
     fixed_alpha = 1.0
+    uses_consensus = False
     reprompts = False
+    lacks_losses = frozenset({"loss_contrast"})
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:

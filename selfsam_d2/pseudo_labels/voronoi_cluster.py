@@ -159,12 +159,12 @@ def _disk(radius: int) -> NDArray[np.uint8]:
 class VoronoiClusterLabels(LabelMaker):
     """The labels of :func:`voronoi_cluster_label`, the same in every epoch; S_I is S_P.
 
-    They need no mask of SAM; MODEL.LOSS.PROMPT_WEIGHT 0 and CONTRAST_WEIGHT 0 spare the rest of
-    the prompt branch.
+    They need no mask of SAM, and their method has no prompt branch.
     """
 
     fixed_alpha = 0.0
     uses_adapted = False
+    lacks_losses = frozenset({"loss_prompt", "loss_contrast"})
 
     @configurable
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """The trainer as a whole: what it trains on, its hooks, its log, its checkpoints."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -155,3 +156,40 @@ def test_a_new_run_in_a_used_folder_is_not_resumed_from_the_old_one(small_config
     resumed = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "4"))
     resumed.resume_or_load(resume=True)
     assert resumed.start_iter == 0
+
+
+def plan_of(cfg, caplog, monkeypatch):
+    """Lines that are logged before the training."""
+    monkeypatch.setattr(logging.getLogger("selfsam_d2"), "propagate", True)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="selfsam_d2"):
+        SelfSAMTrainer(cfg)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_losses_that_the_label_maker_has_no_use_for_are_named(small_config, caplog, monkeypatch):
+    def named(*keys):
+        return [
+            line for line in plan_of(small_config(*keys), caplog, monkeypatch) if "LOSS" in line
+        ]
+
+    static = ("PSEUDO_LABEL.NAME", "StaticSAMLabels")
+    assert named(*static) == [
+        "MODEL.LOSS.CONTRAST_WEIGHT 1.0 counts as 0: StaticSAMLabels has no such loss"
+    ]
+    assert named(*static, "MODEL.LOSS.CONTRAST_WEIGHT", "0") == named() == []
+
+
+def test_what_the_steps_of_a_run_leave_out_is_named(small_config, caplog, monkeypatch):
+    reprompt = ("PSEUDO_LABEL.REPROMPT", "True", "PSEUDO_LABEL.REPROMPT_START", "2")
+
+    def warnings(steps):
+        plan_of(small_config(*reprompt, "SOLVER.MAX_ITER", str(steps)), caplog, monkeypatch)
+        return [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+
+    crops = SelfSAMTrainer(small_config()).schedule.crops_per_epoch
+    assert warnings(2 * crops + 1) == []
+    (only,) = warnings(2 * crops)
+    assert only.startswith("PSEUDO_LABEL.REPROMPT_START 2: beyond the last epoch, 1 ")
+    consensus, _ = warnings(crops)
+    assert consensus.startswith("PSEUDO_LABEL.CONSENSUS_START 1: beyond the last epoch, 0 ")

@@ -21,7 +21,14 @@ SIDE = 64
 def build_selfsam():
     """Function: settings -> SelfSAM for an encoder input of 64 px, seeded."""
 
-    def build(*, weights=(1.0, 1.0, 5.0, 1.0), prompts=None, labels=None, read_features=True):
+    def build(
+        *,
+        weights=(1.0, 1.0, 5.0, 1.0),
+        prompts=None,
+        labels=None,
+        maker=SelfRefiningLabels,
+        read_features=True,
+    ):
         torch.manual_seed(0)
         return SelfSAM(
             backbone=SAMAdapterBackbone(
@@ -34,7 +41,7 @@ def build_selfsam():
             ),
             nuclei_head=SAMNucleiHead(),
             contrast_head=ContrastHead(foreground_threshold=0.0),
-            label_maker=SelfRefiningLabels(**(labels or {})),
+            label_maker=maker(**(labels or {})),
             inference=NucleiInference(window=32, overlap=8, crop=32, input_side=SIDE),
             loss_weights=dict(zip(LOSS_NAMES, weights, strict=True)),
             keep_empty_prompts=True,

@@ -9,6 +9,8 @@ from selfsam_d2.modeling.crop_losses import LOSS_NAMES
 from selfsam_d2.modeling.resize import resize_maps
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.pseudo_labels.refined_boxes import refined_boxes
+from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels, StaticSAMLabels
+from selfsam_d2.pseudo_labels.voronoi_cluster import VoronoiClusterLabels
 from selfsam_d2.structures.points import spacing_boxes
 
 TRAINED = ("backbone.adapter", "nuclei_head.", "contrast_head.")
@@ -246,4 +248,24 @@ def test_nothing_is_computed_for_what_is_switched_off(
         assert (losses[name].item() == 0) == (weight == 0)
     sum(losses.values()).backward()
     # As data-parallel training needs it: every parameter that learns has a gradient.
+    assert all(each.grad is not None for each in model.parameters() if each.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("maker", "labels", "missing"),
+    [
+        (SelfRefiningLabels, {**EASY, "consensus": False}, set()),
+        (StaticSAMLabels, {**EASY, "consensus": False}, {"loss_contrast"}),
+        (VoronoiClusterLabels, {}, {"loss_prompt", "loss_contrast"}),
+    ],
+)
+def test_the_label_maker_alone_says_which_losses_its_method_has(
+    build_selfsam, make_crop, maker, labels, missing
+):
+    model = build_selfsam(maker=maker, labels=labels).train()
+    model.alpha = maker.fixed_alpha if maker.fixed_alpha is not None else 0.5
+    losses = model([make_crop(5)])
+    assert {name for name in LOSS_NAMES if losses[name].item() == 0} == missing
+    assert {name for name, weight in model.loss_weights.items() if weight == 0} == missing
+    sum(losses.values()).backward()
     assert all(each.grad is not None for each in model.parameters() if each.requires_grad)

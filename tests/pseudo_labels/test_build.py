@@ -9,8 +9,9 @@ from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha, epoch_reprompts
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
+from selfsam_d2.modeling.crop_losses import LOSS_NAMES
 from selfsam_d2.pseudo_labels.build import build_label_maker, label_maker_names
-from selfsam_d2.pseudo_labels.registry import LabelMaker
+from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY, LabelMaker
 from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
 
 CONFIG = "configs/demo.yaml"
@@ -111,3 +112,51 @@ def test_the_stain_has_a_say_in_the_refining_labels_only():
 def test_without_cells_the_stain_has_no_say():
     with pytest.raises(ValueError, match=r"voronoi.*stain_weight"):
         SelfRefiningLabels(stain_weight=0.5)
+
+
+def test_losses_that_a_method_lacks_are_losses():
+    lacking = {each: PSEUDO_LABEL_REGISTRY.get(each).lacks_losses for each in label_maker_names()}
+    assert set().union(*lacking.values()) < set(LOSS_NAMES)
+    assert not lacking["SelfRefiningLabels"]
+
+
+REPROMPT = ("PSEUDO_LABEL.REPROMPT", "True", "PSEUDO_LABEL.REPROMPT_START")
+STEP = ("SELF_REFINE.ALPHA_SCHEDULE", "step")
+CONSTANT = ("SELF_REFINE.ALPHA_SCHEDULE", "constant", "SELF_REFINE.ALPHA_CONSTANT")
+CONSENSUS = ("PSEUDO_LABEL.CONSENSUS_START",)
+
+
+@pytest.mark.parametrize(
+    ("keys", "refused"),
+    [
+        ((*REPROMPT, "6"), r"PSEUDO_LABEL\.REPROMPT_START 6: .*last epoch, 5 .*REPROMPT to False"),
+        ((*REPROMPT, "5"), None),
+        ((*REPROMPT, "6", "PSEUDO_LABEL.NAME", "StaticSAMLabels"), None),
+        ((*REPROMPT, "3", *STEP), r"PSEUDO_LABEL\.REPROMPT True: .*epoch 3 on; .*'step'.*to False"),
+        ((*REPROMPT, "2", *STEP), None),
+        ((*REPROMPT, "0", *CONSTANT, "0"), r"PSEUDO_LABEL\.REPROMPT True: .*'constant'"),
+        ((*REPROMPT, "0", *CONSTANT, "0.1"), None),
+        ((*REPROMPT, "5", "SELF_REFINE.ALPHA_SCHEDULE", "linear"), None),
+        ((*CONSENSUS, "6"), r"PSEUDO_LABEL\.CONSENSUS_START 6: .*epoch, 5 .*CONSENSUS to False"),
+        ((*CONSENSUS, "5"), None),
+        ((*CONSENSUS, "6", "PSEUDO_LABEL.CONSENSUS", "False"), None),
+        ((*CONSENSUS, "6", "PSEUDO_LABEL.NAME", "StaticSAMLabels"), None),
+    ],
+)
+def test_what_would_act_in_no_epoch_is_refused(keys, refused):
+    six = ["SOLVER.EPOCHS", "6", "SOLVER.MAX_ITER", "0"]
+    cfg = load_config(CONFIG, [*six, *keys])
+    if refused is None:
+        check_config(cfg)
+    else:
+        with pytest.raises(InputError, match=refused):
+            check_config(cfg)
+    # How many epochs there are in a number of steps only the trainer knows.
+    cfg.SOLVER.MAX_ITER = 2
+    check_config(cfg)
+
+
+def test_a_main_config_cannot_be_cut_to_epochs_without_its_boxes():
+    keys = ["SOLVER.EPOCHS", "5", "SOLVER.COSINE_T_MAX", "5"]
+    with pytest.raises(InputError, match=r"PSEUDO_LABEL\.REPROMPT_START 5: "):
+        check_config(load_config("configs/tnbc_vitt.yaml", keys))
