@@ -23,12 +23,15 @@ SMALL = (
     *("MODEL.SAM.INPUT_SIDE", SIDE, "INPUT.NUCLEI.CROP", SIDE, "INFERENCE.WINDOW", SIDE),
     *("INFERENCE.OVERLAP", 16, "DATALOADER.NUM_WORKERS", 0, "SOLVER.MAX_ITER", 2),
 )
-# SAM's own weights are not at hand. The masks of random ones are uncertain everywhere: without
-# these keys no pixel is left to learn from.
+# SAM's own weights are not at hand. The masks and B of random ones are near 0.5 everywhere. With
+# these keys a disc around each point is its nucleus and all else is background, to the contrast
+# hard background; B disagrees there, so that the consensus ignores it.
 RANDOM_WEIGHTS = (
-    *("MODEL.WEIGHTS", "", "PSEUDO_LABEL.ENTROPY_THRESHOLD", 9, "PSEUDO_LABEL.VORONOI", True),
-    *("PSEUDO_LABEL.CONSENSUS", False),
+    *("MODEL.WEIGHTS", "", "PSEUDO_LABEL.ENTROPY_THRESHOLD", 9, "PSEUDO_LABEL.MASK_THRESHOLD", 0),
+    *("PSEUDO_LABEL.VORONOI", True, "PSEUDO_LABEL.MAX_RADIUS", 0.5),
+    *("MODEL.CONTRAST.FOREGROUND_THRESHOLD", 0),
 )
+LOSSES = {"loss_prompt", "loss_foreground", "loss_distance", "loss_contrast"}
 # Nothing listens there, so that no weights come over the network on any machine.
 NO_NETWORK = {
     **dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9"),
@@ -149,9 +152,17 @@ def test_two_steps_and_an_evaluation(tmp_path, consep, name):
         assert "2 images, 2 crops per epoch, 2 steps" in stdout
         assert (tmp_path / "out" / "model_final.pth").is_file()
         rows = map(json.loads, (tmp_path / "out" / "metrics.json").read_text().splitlines())
-        losses = {row["iteration"]: row["total_loss"] for row in rows if "total_loss" in row}
-        assert list(losses) == [1]  # the second and last step
-        assert 0 < losses[1] < math.inf
+        (row,) = (row for row in rows if "total_loss" in row)
+        assert row["iteration"] == 1  # the second and last step
+        losses = {name: value for name, value in row.items() if name.startswith("loss_")}
+        assert set(losses) == LOSSES
+        assert all(0 <= value < math.inf for value in losses.values())
+        # The configs of vit_t have neither consensus nor contrast.
+        of_the_paper = name != "consep_vitt"
+        silent = set() if of_the_paper else {"loss_contrast"}
+        assert {name for name, value in losses.items() if value == 0} == silent
+        ignored = row["labels/instance_ignored"] - row["labels/prompt_ignored"]
+        assert (ignored > 0) == of_the_paper
         metrics = json.loads((tmp_path / "out" / "inference" / "nuclei_metrics.json").read_text())
         assert set(metrics["mean"]) >= {"Dice", "AJI", "PQ"}
         assert memory < 8 * GIGABYTE
