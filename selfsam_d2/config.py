@@ -159,8 +159,6 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.NUCLEI.ROTATION = 90.0  # degrees, uniform in [-ROTATION, ROTATION]
     cfg.INPUT.NUCLEI.FLIP = 0.5  # probability of a horizontal flip
     cfg.INPUT.NUCLEI.COLOR = 0.0  # brightness, contrast, saturation factors 1 +- COLOR
-    # Not in the paper: factors 1 +- STAIN on haematoxylin, eosin and the rest, each of its own.
-    cfg.INPUT.NUCLEI.STAIN = 0.0
     # Point of a mask, for datasets of --register that have no points: centroid | box.
     cfg.INPUT.NUCLEI.CENTRE = "centroid"
     # Shift noise of the annotation (paper: 0 ... 8 px).

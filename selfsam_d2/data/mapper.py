@@ -18,7 +18,6 @@ from selfsam_d2.data.transforms import (
     AffineCropTransform,
     draw_affine_crop,
     jitter_color,
-    jitter_stain,
 )
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.annotation_masks import annotation_to_rle
@@ -107,7 +106,6 @@ class PointPromptDatasetMapper:
         rotation: degrees.
         flip: probability of a horizontal flip.
         color: see :func:`jitter_color`.
-        stain: see :func:`jitter_stain`.
         shift: s, shift noise of the annotation, px.
         shift_law: see :func:`selfsam_d2.structures.points.shift_points`.
         shift_seed: of the annotation, not of the run.
@@ -127,7 +125,6 @@ class PointPromptDatasetMapper:
         rotation: float = 90.0,
         flip: float = 0.5,
         color: float = 0.0,
-        stain: float = 0.0,
         shift: float = 0.0,
         shift_law: str = "radius",
         shift_seed: int = 0,
@@ -142,7 +139,6 @@ class PointPromptDatasetMapper:
         self.rotation = rotation
         self.flip = flip
         self.color = color
-        self.stain = stain
         self.shift = shift
         self.shift_law = shift_law
         self.shift_seed = shift_seed
@@ -169,7 +165,6 @@ class PointPromptDatasetMapper:
             "rotation": nuclei.ROTATION,
             "flip": nuclei.FLIP,
             "color": nuclei.COLOR,
-            "stain": nuclei.STAIN,
             "shift": nuclei.SHIFT,
             "shift_law": nuclei.SHIFT_LAW,
             "shift_seed": nuclei.SHIFT_SEED,
@@ -213,7 +208,6 @@ class PointPromptDatasetMapper:
             flip=self.flip,
         )
         crop = jitter_color(transform.apply_image(image), rng, self.color)
-        crop = jitter_stain(crop, rng, self.stain)
         return {
             "file_name": record["file_name"],
             "image_id": record["image_id"],

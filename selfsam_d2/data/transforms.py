@@ -8,9 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from fvcore.transforms.transform import Transform
-from skimage.color import hed_from_rgb, rgb_from_hed
 
-__all__ = ["AffineCropTransform", "draw_affine_crop", "jitter_color", "jitter_stain"]
+__all__ = ["AffineCropTransform", "draw_affine_crop", "jitter_color"]
 
 HALF_PIXEL = 0.5
 
@@ -146,29 +145,4 @@ def jitter_color(image: np.ndarray, rng: np.random.Generator, amount: float) -> 
     values = (values - mean) * contrast + mean * brightness
     grey = values.mean(axis=2, keepdims=True)
     values = grey + (values - grey) * saturation
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def jitter_stain(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
-    r"""Make the stains stronger or weaker, each by its own factor.
-
-    .. math:: OD' = OD\, M^{-1} \mathrm{diag}(f_H, f_E, f_R)\, M, \quad f \sim U[1 - a, 1 + a]
-
-    with the optical density :math:`OD = -\ln((I + 1) / 256)` and M the stain vectors of
-    haematoxylin, eosin and the residual (Ruifrok & Johnston 2001), as in Tellez et al. 2018.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        rng: what is drawn comes from here only.
-        amount: a, in [0, 1); 0 returns the image as it is, and draws nothing.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
-    if amount == 0:
-        return image
-    factors = rng.uniform(1 - amount, 1 + amount, size=3)
-    mixed = (hed_from_rgb * factors @ rgb_from_hed).astype(np.float32)
-    density = -np.log((image.astype(np.float32) + 1) / 256)
-    values = 256 * np.exp(-density @ mixed) - 1
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -77,7 +77,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "INPUT.NUCLEI.ROTATION": (0, 360),
     "INPUT.NUCLEI.FLIP": (0, 1),
     "INPUT.NUCLEI.COLOR": (0, 0.99),
-    "INPUT.NUCLEI.STAIN": (0, 0.99),
     "INFERENCE.WINDOW": (16, float("inf")),
     "INFERENCE.WORKERS": (0, float("inf")),
     "INFERENCE.TILE": (0, float("inf")),

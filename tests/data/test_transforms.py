@@ -5,13 +5,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from skimage.color import rgb_from_hed
 
 from selfsam_d2.data.transforms import (
     AffineCropTransform,
     draw_affine_crop,
     jitter_color,
-    jitter_stain,
 )
 
 
@@ -125,35 +123,3 @@ def test_outside_is_where_no_pixel_of_the_image_lands(seed):
     border |= ~covered ^ ndimage.binary_erosion(~covered, iterations=2, border_value=1)
     assert outside.shape == (48, 48)
     assert np.array_equal(outside[~border], ~covered[~border])
-
-
-class Fixed:
-    """A generator that draws given factors."""
-
-    def __init__(self, factors):
-        self.factors = np.array(factors)
-
-    def uniform(self, low, high, size):
-        assert size == 3
-        assert ((low <= self.factors) & (self.factors <= high)).all()
-        return self.factors
-
-
-def test_stain_jitter_changes_the_stains_by_its_factors():
-    rng = np.random.default_rng(0)
-    stains = rng.uniform(0.05, 0.3, (6, 7, 3))
-    image = np.rint(256 * np.exp(-stains @ rgb_from_hed) - 1).astype(np.uint8)
-    assert np.abs(jitter_stain(image, Fixed([1, 1, 1]), 0.5).astype(int) - image).max() <= 1
-    found = jitter_stain(image, Fixed([1.3, 0.8, 1.0]), 0.5)
-    expected = 256 * np.exp(-(stains * [1.3, 0.8, 1.0]) @ rgb_from_hed) - 1
-    assert np.abs(found - expected).max() < 3  # the image was rounded before
-    assert np.abs(found.astype(int) - image).mean() > 3
-    white = np.full((2, 2, 3), 255, dtype=np.uint8)
-    assert (jitter_stain(white, Fixed([1.5, 0.5, 1.2]), 0.5) == 255).all()
-
-
-def test_no_stain_jitter_draws_nothing():
-    image = np.zeros((2, 2, 3), dtype=np.uint8)
-    rng = np.random.default_rng(3)
-    assert jitter_stain(image, rng, 0.0) is image
-    assert rng.uniform() == np.random.default_rng(3).uniform()
