@@ -48,7 +48,9 @@ def wait_for(path, process, seconds=600):
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, "it ended by itself"
-        assert time.monotonic() < end, f"no {path.name} in {seconds} s"
+        if time.monotonic() > end:
+            process.terminate()
+            pytest.fail(f"no {path.name} in {seconds} s")
         time.sleep(0.05)
 
 
