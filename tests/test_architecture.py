@@ -18,8 +18,10 @@ LAYERS = (
     "data",
     "evaluation",
     "visualization",
+    "outputs",
     "config",
     "engine",
+    "prediction",
 )
 MORE_FORBIDDEN = {"data": {"losses", "pseudo_labels", "weights", "modeling"}}
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc"}

@@ -6,6 +6,7 @@ import argparse
 import logging
 import re
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "add_register_option",
     "argument_parser",
     "check_inputs",
+    "config_from_text",
     "load_config",
     "register_given",
     "setup",
@@ -81,6 +83,27 @@ def load_config(config_file: str, opts: list[str]) -> CfgNode:
         if not Path(config_file).is_file():
             raise InputError(config_file, "no such config file; see the folder configs/")
         _merge(partial(_merge_file, cfg), config_file, config_file)
+    return _with_overrides(cfg, opts)
+
+
+def config_from_text(text: str, subject: str, opts: Sequence[str] = ()) -> CfgNode:
+    """A config from the YAML that ``cfg.dump()`` writes, for a device that this machine has.
+
+    Args:
+        text: the YAML.
+        subject: where it stands, for messages.
+        opts: KEY VALUE pairs over it.
+
+    Raises:
+        InputError: a key or value is wrong.
+    """
+    cfg = get_cfg()
+    add_selfsam_config(cfg)
+    _merge(lambda given: _merge_values(cfg, yaml.safe_load(given)), text, subject)
+    return _with_overrides(cfg, opts)
+
+
+def _with_overrides(cfg: CfgNode, opts: Sequence[str]) -> CfgNode:
     if len(opts) % 2:
         raise InputError(opts[-1], "a key without a value; overrides are KEY VALUE pairs")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
@@ -95,7 +118,10 @@ def load_config(config_file: str, opts: list[str]) -> CfgNode:
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
     """``merge_from_file`` in which 8 will do where a key holds 8.0."""
-    given = CfgNode.load_yaml_with_base(config_file)
+    _merge_values(cfg, CfgNode.load_yaml_with_base(config_file))
+
+
+def _merge_values(cfg: CfgNode, given: dict[str, Any]) -> None:
     if given.pop("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ValueError(f"VERSION must be {cfg.VERSION}")
     _make_floats(given, cfg)

@@ -15,7 +15,9 @@ from shapely.geometry import shape
 
 from selfsam_d2.outputs.geojson import nuclei_to_geojson
 
-MAPS = arrays(np.int32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.integers(-1, 4))
+MAPS = arrays(
+    np.int32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.integers(-1, 4)
+)
 
 
 @given(MAPS)

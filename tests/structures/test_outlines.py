@@ -13,7 +13,9 @@ from skimage.measure import label
 
 from selfsam_d2.structures.outlines import instance_outlines
 
-MAPS = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 3))
+MAPS = arrays(
+    np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 3)
+)
 
 
 def pixels_inside(outline: shapely.Geometry, shape: tuple[int, int]) -> NDArray[np.bool_]:

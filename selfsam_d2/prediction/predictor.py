@@ -1,0 +1,129 @@
+"""From a name of weights to nuclei on an image, in two lines of Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from numpy.typing import NDArray
+from PIL import Image
+
+from selfsam_d2.engine.architectures import predicts_by_windows
+from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.setup import config_from_text, load_config
+from selfsam_d2.engine.trainer import SelfSAMTrainer
+from selfsam_d2.errors import InputError
+from selfsam_d2.modeling.weights import load_checkpoint
+from selfsam_d2.outputs.prediction import NucleiPrediction
+from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
+
+__all__ = ["NucleiPredictor", "config_of_weights"]
+
+CONFIG_OF_RUN = "config.yaml"  # beside the checkpoints of a training
+
+
+class NucleiPredictor:
+    """Find the nuclei of images; needs no point and no config.
+
+    .. code-block:: python
+
+        predict = NucleiPredictor("selfsam_monuseg_vitt")
+        nuclei = predict(image)  # (H, W, 3) uint8 RGB, or a PIL image
+        nuclei.instance_map, nuclei.to_geojson(), nuclei.overlay(), nuclei.table()
+
+    Args:
+        weights: a name such as ``selfsam_monuseg_vitt``, a path or an ``http(s)`` URL.
+        config_file: YAML of the model. Left out, the config that the weights hold is taken, or
+            ``config.yaml`` beside them.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...; None: that of the config, if it is there.
+        overrides: KEY VALUE pairs over the config, such as ``("INFERENCE.SYMMETRIES", "8")``.
+
+    Raises:
+        InputError: weights or config cannot be used.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path,
+        config_file: str | Path | None = None,
+        *,
+        device: str | None = None,
+        overrides: Sequence[str] = (),
+    ) -> None:
+        path = resolve_weights(str(weights))
+        checkpoint = read_checkpoint(path)
+        chosen = () if device is None else ("MODEL.DEVICE", device)
+        self.cfg = config_of_weights(path, checkpoint, config_file, (*overrides, *chosen))
+        check_config(self.cfg)
+        if not predicts_by_windows(self.cfg):
+            raise InputError(
+                f"MODEL.META_ARCHITECTURE {self.cfg.MODEL.META_ARCHITECTURE}",
+                "images of any size are predicted by SelfSAM and NucleiSegmentor only",
+            )
+        self.model = SelfSAMTrainer.build_model(self.cfg).eval()
+        load_checkpoint(self.model, checkpoint, weights)
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8] | Image.Image,
+        *,
+        name: str = "",
+        microns_per_pixel: float | None = None,
+    ) -> NucleiPrediction:
+        """Predict the nuclei of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, or a PIL image, which is converted to RGB.
+            name: of the image, for the files that are made of the prediction.
+            microns_per_pixel: of the image; gives measurements in µm beside those in px.
+
+        Raises:
+            ValueError: the array has another shape or type.
+        """
+        pixels = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(
+                "Expected argument `image` to be (H, W, 3) uint8 RGB, but got "
+                f"{pixels.shape} {pixels.dtype}."
+            )
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        with torch.no_grad():
+            (found,) = self.model([{"image": tensor}])
+        return NucleiPrediction(
+            image=pixels,
+            instance_map=found["instance_map"].numpy(),
+            scores=found["instances"].scores.numpy(),
+            foreground=found["foreground"].numpy(),
+            name=name,
+            microns_per_pixel=microns_per_pixel,
+        )
+
+
+def config_of_weights(
+    path: Path,
+    checkpoint: dict[str, Any],
+    config_file: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> CfgNode:
+    """The config that weights were trained with.
+
+    Args:
+        path: their file.
+        checkpoint: its content.
+        config_file: taken if given; otherwise the config in the file, then that beside it.
+        overrides: KEY VALUE pairs over it.
+
+    Raises:
+        InputError: there is none, or it has keys that this version does not know.
+    """
+    kept = checkpoint.get("notes", {}).get("config")
+    beside = path.with_name(CONFIG_OF_RUN)
+    if config_file is None and kept is not None:
+        return config_from_text(kept, f"config in {path}", overrides)
+    if config_file is None and not beside.is_file():
+        raise InputError(path, "holds no config, and none lies beside it; give --config-file")
+    return load_config(str(config_file or beside), list(overrides))
