@@ -56,7 +56,6 @@ def instance_outlines(
 
 def _outline(mask: NDArray[np.bool_]) -> Polygon | MultiPolygon:
     """Union of the runs of a mask, each a box one pixel high."""
-    height, width = mask.shape
     steps = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(steps == 1)
     _, ends = np.nonzero(steps == -1)  # in reading order as well: the same runs
