@@ -20,7 +20,7 @@ from selfsam_d2.data.transforms import (
     jitter_color,
 )
 from selfsam_d2.errors import InputError
-from selfsam_d2.structures.annotation_masks import annotation_to_rle
+from selfsam_d2.structures.annotation_masks import annotation_to_rle, crowd_mask
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.points import shift_points
 
@@ -192,7 +192,9 @@ class PointPromptDatasetMapper:
         Returns:
             ``image`` (3, c, c) uint8 RGB; ``points`` (K, 2) float32 xy, px, inside the crop;
             ``context_points`` (N, 2), all points of the image in the frame of the crop;
-            ``outside`` (c, c) bool, beyond the image; ``image_id``, ``file_name``, ``position``;
+            ``outside`` (c, c) bool, beyond the image or in a crowd region (``iscrowd`` 1), where
+            nobody set points and nothing counts as background;
+            ``image_id``, ``file_name``, ``position``;
             with a store ``prompt_label`` and ``instance_label`` (c, c) int64; with a base cache
             ``base_masks`` (K, c, c) float32, if the epoch of the record needs them.
         """
@@ -227,7 +229,7 @@ class PointPromptDatasetMapper:
             "image": torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))),
             "points": torch.from_numpy(context[inside].astype(np.float32)),
             "context_points": torch.from_numpy(context.astype(np.float32)),
-            "outside": torch.from_numpy(transform.outside((record["height"], record["width"]))),
+            "outside": torch.from_numpy(_outside(record, transform)),
         }
         if self.base_cache is not None and record.get("epoch") not in self.without_base:
             chosen = np.flatnonzero(inside)
@@ -239,6 +241,15 @@ class PointPromptDatasetMapper:
                 cropped = transform.apply_segmentation(labels)
                 inputs[name] = torch.from_numpy(_renumber(cropped, order, len(context)))
         return inputs
+
+
+def _outside(record: dict[str, Any], transform: AffineCropTransform) -> np.ndarray:
+    size = record["height"], record["width"]
+    outside = transform.outside(size)
+    crowd = crowd_mask(record["annotations"], *size)
+    if crowd is not None:
+        outside |= transform.apply_segmentation(crowd.astype(np.uint8)).astype(bool)
+    return outside
 
 
 def _renumber(labels: np.ndarray, inside: np.ndarray, total: int) -> np.ndarray:

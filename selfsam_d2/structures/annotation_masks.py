@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.rle_masks import RLEMasks
 
-__all__ = ["annotation_to_rle", "annotations_to_map", "paint_masks"]
+__all__ = ["annotation_to_rle", "annotations_to_map", "crowd_mask", "paint_masks"]
 
 
 def annotation_to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
@@ -72,6 +72,33 @@ def annotations_to_map(
     paint_masks(instance_map, ((rles[index], index + 1) for index in nuclei))
     paint_masks(instance_map, ((rles[index], IGNORE) for index in crowds))
     return instance_map
+
+
+def crowd_mask(
+    annotations: Iterable[Mapping[str, Any]], height: int, width: int
+) -> NDArray[np.bool_] | None:
+    """Where the crowd regions of an image lie.
+
+    Args:
+        annotations: those with ``iscrowd`` = 1 have a ``segmentation``; of others it is not read.
+        height: H.
+        width: W.
+
+    Returns:
+        (H, W); None where there is no crowd region.
+
+    Raises:
+        ValueError: if a mask is malformed.
+    """
+    rles = [
+        annotation_to_rle(entry["segmentation"], height, width)
+        for entry in annotations
+        if entry.get("iscrowd", 0)
+    ]
+    if not rles:
+        return None
+    mask: NDArray[np.bool_] = coco_mask.decode(coco_mask.merge(rles)).astype(bool)
+    return mask
 
 
 def paint_masks(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as mask_util
 
 from selfsam_d2.data.label_store import LabelStore
 from selfsam_d2.data.mapper import (
@@ -101,6 +102,30 @@ def test_a_small_image_is_marked_outside(record):
     outside = crop["outside"]
     assert outside.float().mean().item() == pytest.approx(1 - SIDE**2 / 400**2, abs=1e-6)
     assert not outside[100:300, 100:300].any()
+
+
+def test_what_was_not_annotated_counts_as_outside(record):
+    area = np.zeros((SIDE, SIDE), dtype=np.uint8, order="F")
+    area[30:90, 60:] = 1
+    rle = mask_util.encode(area)
+    crowd = {"id": 99, "iscrowd": 1, "segmentation": {**rle, "counts": rle["counts"].decode()}}
+    partly = {**record, "annotations": [*record["annotations"], crowd]}
+    still = {"scale": (1, 1), "shear": 0, "rotation": 0, "flip": 0}
+    crop = PointPromptDatasetMapper(crop=SIDE, **still)(partly)
+    assert np.array_equal(crop["outside"].numpy(), area.astype(bool))
+    assert len(crop["points"]) == len(record["annotations"])
+    larger = PointPromptDatasetMapper(crop=2 * SIDE, **still)(partly)["outside"].numpy()
+    half = SIDE // 2
+    assert np.array_equal(larger[half:-half, half:-half], area.astype(bool))
+    assert larger.sum() == 3 * SIDE**2 + area.sum()
+    # Turned and sheared with the image: what a label map of the area would show.
+    mapper, plain = PointPromptDatasetMapper(crop=96), PointPromptDatasetMapper(crop=96)
+    turned = mapper(partly)["outside"] & ~plain(record)["outside"]
+    image = np.repeat(area[..., None] * 255, 3, axis=2)
+    Image.fromarray(image).save(record["file_name"])
+    painted = PointPromptDatasetMapper(crop=96)(record)["image"][0] > 127
+    assert turned.any()
+    assert (turned == painted).float().mean() > 0.97
 
 
 def test_stored_labels_go_through_the_same_map(record, tmp_path):
