@@ -1,0 +1,212 @@
+"""Write checked points as the COCO JSON of this package, and cut tiles of large images.
+
+What of an image or tile was not annotated becomes a crowd region (``iscrowd`` 1): training ignores
+its pixels, so that nuclei without a point are not taken for background.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pycocotools import mask as mask_util
+
+from selfsam_d2.data.coco_json import CATEGORY, write_coco_json
+from selfsam_d2.data.images import read_image
+from selfsam_d2.data.point_datasets.annotated_area import area_mask
+from selfsam_d2.data.point_datasets.point_checks import CheckedImage, CheckedPoints
+from selfsam_d2.data.point_datasets.summary import problems
+from selfsam_d2.data.point_datasets.tiles import Tile, plan_tiles
+from selfsam_d2.errors import InputError
+
+__all__ = ["WrittenPoints", "write_point_dataset"]
+
+
+@dataclass
+class WrittenPoints:
+    """What was written.
+
+    Attributes:
+        json_file: the COCO JSON.
+        image_root: its file names are relative to it.
+        images: in the JSON.
+        points: in the JSON.
+        tiles: name of an image -> number of its tiles, where it was cut.
+    """
+
+    json_file: Path
+    image_root: Path
+    images: int = 0
+    points: int = 0
+    tiles: dict[str, int] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """Two lines: the counts, and how the dataset is used."""
+        return (
+            f"{self.json_file}: {self.images} images, {self.points} points\n"
+            f"use it with: --register {self.json_file.stem} {self.json_file} {self.image_root}\n"
+        )
+
+
+def write_point_dataset(
+    checked: CheckedPoints, output: Path, *, tile: int, tiles_to: Path | None = None
+) -> WrittenPoints:
+    """Write the JSON; if an image is larger than a tile, also a folder of images for it.
+
+    The folder then holds the tiles, and copies of the images that are not cut. It appears when all
+    of it is written, and the JSON after it.
+
+    Args:
+        checked: images and points; images without points are left out.
+        output: the JSON; its folder is made.
+        tile: longest side of a tile, px; images up to this size are not cut.
+        tiles_to: the folder to make; None: beside ``output``, called ``<stem>_tiles``.
+
+    Raises:
+        InputError: there is no point, the folder is there already, an image is damaged, or a file
+            cannot be written.
+    """
+    images = [image for image in checked.images if len(image.points)]
+    if not images:
+        raise InputError(
+            checked.image_root, f"no point that can be used: {'; '.join(problems(checked))}"
+        )
+    builder = _CocoBuilder(sorted({name for image in images for name in image.classes}))
+    large = {image.path for image in images if max(image.size) > tile}
+    written = WrittenPoints(output, checked.image_root)
+    if not large:
+        for image in images:
+            builder.add_image(image)
+        write_coco_json(output, builder.coco)
+    else:
+        target = tiles_to or output.with_name(f"{output.stem}_tiles")
+        with _new_folder(target) as folder:
+            for image in images:
+                if image.path in large:
+                    written.tiles[image.path.name] = _write_tiles(image, folder, tile, builder)
+                else:
+                    _copy(image.path, folder)
+                    builder.add_image(image)
+        written.image_root = target
+        try:
+            write_coco_json(output, builder.coco)
+        except InputError:
+            shutil.rmtree(target)
+            raise
+    written.images = len(builder.coco["images"])
+    written.points = builder.points
+    return written
+
+
+class _CocoBuilder:
+    """Collects the COCO object; ids count from 1."""
+
+    def __init__(self, classes: list[str]) -> None:
+        self.category_ids = {name: number for number, name in enumerate(classes, start=1)}
+        self.points = 0
+        self.coco: dict[str, Any] = {
+            "info": {"description": "nuclei as points", "crowd_regions": "not annotated"},
+            "images": [],
+            "categories": [
+                {"id": number, "name": name or CATEGORY["name"]}
+                for name, number in self.category_ids.items()
+            ],
+            "annotations": [],
+        }
+
+    def add_image(self, image: CheckedImage) -> None:
+        """Add an image that is not cut."""
+        annotated = None if image.area is None else area_mask(image.area, (0, 0), image.size)
+        self.add(image.path.name, image.size, image.points, image.classes, annotated)
+
+    def add(
+        self,
+        file_name: str,
+        size: tuple[int, int],
+        points: npt.NDArray[np.float64],
+        classes: list[str],
+        annotated: npt.NDArray[np.bool_] | None,
+        **more: Any,
+    ) -> None:
+        """Add an image of ``size`` with its points; ``annotated``: size, None is everything."""
+        image_id = len(self.coco["images"]) + 1
+        entry = {"id": image_id, "file_name": file_name, "height": size[0], "width": size[1]}
+        self.coco["images"].append({**entry, **more})
+        self.points += len(points)
+        for point, name in zip(points.tolist(), classes, strict=True):
+            self._annotate(image_id, self.category_ids[name], point=point)
+        if annotated is not None and not annotated.all():
+            rle = mask_util.encode(np.asfortranarray(~annotated, dtype=np.uint8))
+            box, area = mask_util.toBbox(rle).tolist(), int(mask_util.area(rle))
+            text = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+            first = next(iter(self.category_ids.values()))
+            self._annotate(image_id, first, segmentation=text, bbox=box, area=area, iscrowd=1)
+
+    def _annotate(self, image_id: int, category_id: int, **content: Any) -> None:
+        annotation_id = len(self.coco["annotations"]) + 1
+        self.coco["annotations"].append(
+            {"id": annotation_id, "image_id": image_id, "category_id": category_id, **content}
+        )
+
+
+def _write_tiles(image: CheckedImage, folder: Path, tile: int, builder: _CocoBuilder) -> int:
+    """Cut the tiles of one image into ``folder``; how many."""
+    plan: list[Tile] = plan_tiles(
+        image.area, image.points, image.size, tile, keep_empty=image.has_regions
+    )
+    pixels = read_image(image.path)
+    for number, each in enumerate(plan, start=1):
+        x0, y0, x1, y1 = each.box
+        target = folder / f"{image.path.stem}_tile{number:04d}.png"
+        _check_free(target, image.path)
+        Image.fromarray(pixels[y0:y1, x0:x1]).save(target, format="PNG")
+        size = (y1 - y0, x1 - x0)
+        # Rounding of overlays must not put a point on the border outside.
+        limit = np.nextafter((x1 - x0, y1 - y0), 0)
+        builder.add(
+            target.name,
+            size,
+            np.clip(image.points[each.points] - (x0, y0), 0, limit),
+            [image.classes[index] for index in each.points],
+            area_mask(each.area, (x0, y0), size),
+            source_file=image.path.name,
+            source_offset=[x0, y0],
+        )
+    return len(plan)
+
+
+def _copy(image: Path, folder: Path) -> None:
+    _check_free(folder / image.name, image)
+    shutil.copyfile(image, folder / image.name)
+
+
+def _check_free(target: Path, image: Path) -> None:
+    if target.exists():
+        raise InputError(image, f"has the name of a tile ({target.name}); rename the image")
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``target`` if nothing goes wrong."""
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(target, "is there already; remove it or give another folder by --tiles-to")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+            unfinished = Path(folder) / target.name
+            unfinished.mkdir()
+            yield unfinished
+            if target.exists():
+                target.rmdir()
+            os.replace(unfinished, target)
+    except OSError as error:
+        raise InputError(target, f"cannot be written ({error.strerror})") from error

@@ -1,0 +1,164 @@
+"""The checks of the points of one image, and what they leave.
+
+Legend: N: number of points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from scipy.spatial import cKDTree
+from shapely.geometry.base import BaseGeometry
+
+from selfsam_d2.data.images import image_size
+from selfsam_d2.data.point_datasets.annotated_area import area_around_points, area_of_regions
+from selfsam_d2.data.point_datasets.pairs import ImagePairs
+from selfsam_d2.data.point_files.point_set import PointSet
+from selfsam_d2.errors import InputError
+
+__all__ = ["DOUBLE_DISTANCE", "CheckedImage", "check_images_and_points", "double_points"]
+
+DOUBLE_DISTANCE = 2.0
+# Rounding of overlays of polygons, px.
+TOLERANCE = 1e-6
+
+
+@dataclass
+class CheckedImage:
+    """An image with the points that are kept, and counts of those that are not.
+
+    Attributes:
+        path: the image.
+        size: (height, width), px.
+        points: (N, 2) xy, px, 0 <= x < width and 0 <= y < height.
+        classes: N names; "" where none is given.
+        area: the annotated area, polygons in px; None: the whole image.
+        has_regions: whether the area was drawn, not made from the points.
+        left_out: points of other classes than wanted.
+        outside: points outside the image.
+        doubles: points less than :data:`DOUBLE_DISTANCE` px from an earlier one.
+        off_region: points outside of the regions that were drawn.
+        unused_outlines: outlines that are no regions.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    points: npt.NDArray[np.float64]
+    classes: list[str]
+    area: BaseGeometry | None = None
+    has_regions: bool = False
+    left_out: int = 0
+    outside: int = 0
+    doubles: int = 0
+    off_region: int = 0
+    unused_outlines: int = 0
+
+    def keep(self, which: npt.ArrayLike) -> int:
+        """Keep the points for which an entry of (N,) is true; how many were dropped."""
+        kept = np.asarray(which, dtype=np.bool_)
+        self.points = self.points[kept]
+        self.classes = [name for name, keep in zip(self.classes, kept, strict=True) if keep]
+        return int((~kept).sum())
+
+
+@dataclass
+class CheckedPoints:
+    """All images, and what has none.
+
+    Attributes:
+        image_root: folder of the images.
+        images: all of them, without points too.
+        without_image: point files, or images named in them, that no image belongs to.
+    """
+
+    image_root: Path
+    images: list[CheckedImage]
+    without_image: list[str] = field(default_factory=list)
+
+
+def check_images_and_points(
+    pairs: ImagePairs,
+    *,
+    whole_up_to: int,
+    classes: Collection[str] = (),
+    margin: float | None = None,
+) -> CheckedPoints:
+    """Drop what cannot be used, and find the annotated area of each image.
+
+    Only headers of images are read.
+
+    Args:
+        pairs: images and their points.
+        whole_up_to: images of at most this side, px, count as annotated as a whole, unless regions
+            were drawn.
+        classes: points of other classes are left out; none: all are taken.
+        margin: how far the annotated area reaches beyond regions, or beyond outer points, px.
+
+    Raises:
+        InputError: an image cannot be used, or no point is of one of the classes.
+    """
+    found = sorted({name for points in pairs.points.values() for name in points.classes})
+    for name in classes:
+        if name not in found:
+            there = ", ".join(each or "(none)" for each in found) or "no point at all"
+            raise InputError("--classes", f"no point has the class {name}; there are: {there}")
+    return CheckedPoints(
+        pairs.image_root,
+        [
+            _checked(path, pairs.points[stem], whole_up_to, classes, margin)
+            for stem, path in pairs.images.items()
+        ],
+        pairs.without_image,
+    )
+
+
+def double_points(points: npt.NDArray[np.float64], distance: float) -> npt.NDArray[np.bool_]:
+    """Which points lie too near to an earlier one that is kept.
+
+    Args:
+        points: (N, 2) xy, px, in the order in which they were set.
+        distance: px; points this far apart are both kept.
+
+    Returns:
+        (N,).
+    """
+    dropped = np.zeros(len(points), dtype=np.bool_)
+    if len(points) < 2:
+        return dropped
+    pairs = cKDTree(points).query_pairs(distance, output_type="ndarray")
+    apart = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
+    near = pairs[apart < distance]  # first index of a pair is the lower one
+    for earlier, later in near[np.lexsort((near[:, 0], near[:, 1]))]:
+        # All pairs in which `earlier` is the later one have been seen.
+        dropped[later] |= not dropped[earlier]
+    return dropped
+
+
+def _checked(
+    path: Path,
+    found: PointSet,
+    whole_up_to: int,
+    classes: Collection[str],
+    margin: float | None,
+) -> CheckedImage:
+    height, width = size = image_size(path)
+    image = CheckedImage(path, size, found.xy(), list(found.classes))
+    image.unused_outlines = found.unused_outlines
+    if classes:
+        image.left_out = image.keep([name in classes for name in image.classes])
+    inside = ((image.points >= 0) & (image.points < (width, height))).all(axis=1)
+    image.outside = image.keep(inside)
+    image.doubles = image.keep(~double_points(image.points, DOUBLE_DISTANCE))
+    if found.regions:
+        image.has_regions = True
+        image.area = area_of_regions(found.regions, size, margin)
+        annotated = shapely.dwithin(shapely.points(image.points), image.area, TOLERANCE)
+        image.off_region = image.keep(annotated)
+    elif max(size) > whole_up_to and len(image.points):
+        image.area = area_around_points(image.points, size, margin)
+    return image

@@ -1,0 +1,110 @@
+"""What is dropped of the points of an image, and what is counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from selfsam_d2.data.point_datasets.pairs import ImagePairs
+from selfsam_d2.data.point_datasets.point_checks import check_images_and_points, double_points
+from selfsam_d2.data.point_datasets.summary import problems, summary_table
+from selfsam_d2.data.point_files.point_set import PointSet
+from selfsam_d2.errors import InputError
+
+WIDTH, HEIGHT = 400, 300
+
+
+def checked(tmp_path, point_set, whole_up_to=1024, **options):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (WIDTH, HEIGHT), (200, 100, 180)).save(path)
+    pairs = ImagePairs(tmp_path, {"a": path}, {"a": point_set}, ["stray.csv"])
+    return check_images_and_points(pairs, whole_up_to=whole_up_to, **options)
+
+
+def points_of(*points, regions=()):
+    return PointSet(list(points), [""] * len(points), list(regions))
+
+
+def test_outside_is_half_open(tmp_path):
+    edge = [(0, 0), (WIDTH - 0.01, HEIGHT - 0.01), (WIDTH, 5), (5, HEIGHT), (-0.01, 5), (50, 60)]
+    (image,) = checked(tmp_path, points_of(*edge)).images
+    assert image.outside == 3
+    assert image.points.tolist() == [list(edge[0]), list(edge[1]), list(edge[5])]
+    assert image.area is None
+
+
+def test_the_later_of_two_near_points_goes(tmp_path):
+    points = [(10, 10), (11.9, 10), (12, 10), (13.5, 10), (100, 100), (10, 10)]
+    (image,) = checked(tmp_path, points_of(*points)).images
+    # The second is dropped, so it drops none itself; exactly two px apart are two nuclei.
+    assert image.points.tolist() == [[10, 10], [12, 10], [100, 100]]
+    assert image.doubles == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=30))
+def test_doubles_against_a_loop(points):
+    points = np.array(points, dtype=np.float64).reshape(-1, 2) * 0.8
+    kept = []
+    expected = []
+    for point in points:
+        near = any(np.hypot(*(point - other)) < 2 for other in kept)
+        expected.append(near)
+        if not near:
+            kept.append(point)
+    assert double_points(points, 2.0).tolist() == expected
+
+
+def test_points_outside_of_drawn_regions_go(tmp_path):
+    regions = [shapely.box(50, 50, 100, 100)]
+    inside, near, far = (60, 60), (104, 60), (200, 200)
+    (image,) = checked(tmp_path, points_of(inside, near, far, regions=regions)).images
+    assert (image.points.tolist(), image.off_region) == ([list(inside)], 2)
+    assert image.has_regions
+    assert image.area.equals(regions[0])
+    (image,) = checked(tmp_path, points_of(inside, near, far, regions=regions), margin=5).images
+    assert (len(image.points), image.off_region) == (2, 1)
+
+
+def test_of_a_large_image_only_the_neighbourhood_counts(tmp_path):
+    found = points_of((50, 50), (60, 50), (70, 50))
+    (image,) = checked(tmp_path, found, whole_up_to=WIDTH).images
+    assert image.area is None
+    (image,) = checked(tmp_path, found, whole_up_to=WIDTH - 1).images
+    assert 0 < image.area.area < 3000
+    assert not image.has_regions
+
+
+def test_classes_are_chosen(tmp_path):
+    found = PointSet([(10, 10), (50, 50), (90, 90), (130, 90)], ["Tumor", "", "Stroma", "Tumor"])
+    (image,) = checked(tmp_path, found, classes=["Tumor"]).images
+    assert image.points.tolist() == [[10, 10], [130, 90]]
+    assert (image.classes, image.left_out) == (["Tumor", "Tumor"], 2)
+    with pytest.raises(
+        InputError, match=r"no point has the class Tumour; .*\(none\), Stroma, Tumor"
+    ):
+        checked(tmp_path, found, classes=["Tumour"])
+
+
+def test_the_table_and_the_problems(tmp_path):
+    found = PointSet([(10, 10), (10, 11), (900, 5), (90, 90)], ["T", "T", "T", ""], [], 4)
+    result = checked(tmp_path, found)
+    table = summary_table(result, {"a.png": 3}).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    columns = ["image", "tiles", "points", "(no class)", "T", "other classes", "outside image"]
+    assert cells[0] == [*columns, "double", "outside regions", "outlines not used"]
+    assert cells[2] == ["a.png", "3", "2", "1", "1", "0", "1", "1", "0", "4"]
+    assert cells[3] == ["all", *cells[2][1:]]
+    assert table[4] == "points without an image, left out: stray.csv"
+    assert problems(result) == [
+        "1 points outside their image (a.png)",
+        "1 points less than 2 px from another (a.png)",
+        "1 point files without an image (stray.csv)",
+    ]
+    empty = checked(tmp_path, PointSet())
+    assert "images without points, left out: a.png" in summary_table(empty, {})
+    assert problems(empty)[0] == "1 images without points (a.png)"
