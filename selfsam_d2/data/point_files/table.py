@@ -15,9 +15,11 @@ from selfsam_d2.errors import InputError
 __all__ = ["points_of_table"]
 
 # Names of columns in lower case, words joined by "_", unit taken off.
-AXIS_NAMES = ("{}", "centroid_{}", "center_{}", "centre_{}", "coord_{}", "coordinate_{}", "pos_{}")
-AXIS_NAMES += ("position_{}", "point_{}", "location_{}", "location_center_{}", "c{}", "{}m")
-TURNED_NAMES = ("{}_centroid", "{}_center", "{}_centre", "{}_coord", "{}_coordinate", "{}_pos")
+AXIS_PATTERNS = (
+    *("{}", "centroid_{}", "center_{}", "centre_{}", "coord_{}", "coordinate_{}", "pos_{}"),
+    *("position_{}", "point_{}", "location_{}", "location_center_{}", "c{}", "{}m"),
+    *("{}_centroid", "{}_center", "{}_centre", "{}_coord", "{}_coordinate", "{}_pos"),
+)
 INDEX_NAMES = {"x": ("col", "column"), "y": ("row",)}
 CLASS_NAMES = ("class", "classification", "class_name", "label", "category", "type", "cell_type")
 IMAGE_NAMES = ("image", "image_name", "file", "file_name", "filename", "slide")
@@ -93,8 +95,7 @@ def _find_columns(table: TextTable, wanted_unit: str | None) -> _Columns:
 
 
 def _axis_names(axis: str) -> tuple[str, ...]:
-    patterns = (*AXIS_NAMES, *TURNED_NAMES)
-    return (*(pattern.format(axis) for pattern in patterns), *INDEX_NAMES[axis])
+    return (*(pattern.format(axis) for pattern in AXIS_PATTERNS), *INDEX_NAMES[axis])
 
 
 def _find(
