@@ -18,6 +18,7 @@ from selfsam_d2.data.images import read_image
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.window_labels import label_image
+from selfsam_d2.structures.annotation_masks import crowd_mask
 from selfsam_d2.structures.labels import IGNORE
 from selfsam_d2.structures.rle_masks import RLEMasks
 
@@ -83,6 +84,7 @@ def export_labels(
     shifts points, as it is the point that the label was made from). COCO knows no ignored pixels;
     those of an image become one crowd region (``iscrowd`` 1), which Detectron2 leaves out of the
     training and COCO's metric out of the score, and which this package ignores pixel by pixel.
+    Background in a crowd region of the dataset is ignored too: nobody set points there.
 
     Args:
         model: with ``alpha``, ``consensus`` and ``reprompts`` set.
@@ -108,8 +110,19 @@ def export_labels(
             overlap=overlap,
         )
         _add_image(exported, record, Path(record["file_name"]).relative_to(image_root))
-        next_id = _add_labels(exported, record, points, labels["instance_label"], next_id)
+        instances = _without_background_of_crowds(labels["instance_label"], record)
+        next_id = _add_labels(exported, record, points, instances, next_id)
     return exported
+
+
+def _without_background_of_crowds(
+    labels: NDArray[np.int32], record: dict[str, Any]
+) -> NDArray[np.int32]:
+    """Ignore the background where nobody set points; a nucleus with a point stays whole."""
+    crowd = crowd_mask(record["annotations"], record["height"], record["width"])
+    if crowd is None:
+        return labels
+    return np.where(crowd & (labels == 0), IGNORE, labels).astype(np.int32)
 
 
 def _add_image(exported: ExportedLabels, record: dict[str, Any], name: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from selfsam_d2.data.coco_json import load_coco_json, write_coco_json
@@ -119,6 +120,35 @@ def test_a_nucleus_without_a_pixel_is_left_out(exported, monkeypatch):
     first = record["annotations"][0]["id"]
     assert first in found.left_out
     assert first not in {each["id"] for each in found.annotations}
+
+
+def test_background_of_a_crowd_region_stays_unknown(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    label = np.zeros((30, 40), dtype=np.int32)
+    label[5:10, 15:25] = 1
+    area = np.zeros((30, 40), dtype=np.uint8, order="F")
+    area[:, 20:] = 1
+    nucleus = {"id": 3, "point": [18.0, 7.0]}
+    crowd = {"id": 4, "iscrowd": 1, "segmentation": coco_mask.encode(area)}
+    record = {"file_name": str(tmp_path / "a.png"), "image_id": 1, "height": 30, "width": 40}
+    record["annotations"] = [nucleus, crowd]
+
+    def given(*arguments, **settings):
+        return {"instance_label": label}, {}
+
+    monkeypatch.setattr("selfsam_d2.engine.pseudo_label_export.label_image", given)
+    found = export_labels(
+        torch.nn.Module(),
+        [record],
+        PointPromptDatasetMapper(),
+        image_root=tmp_path,
+        window=64,
+        overlap=16,
+    )
+    masks = {each["id"]: coco_mask.decode(each["segmentation"]) for each in found.annotations}
+    assert sorted(masks) == [3, 5]
+    assert np.array_equal(masks[3], label)
+    assert np.array_equal(masks[5], area * (label == 0))
 
 
 def test_the_labels_can_be_trained_on(exported, dataset):
