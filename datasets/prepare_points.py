@@ -71,8 +71,11 @@ def main() -> None:
     """Read, check, write, and say what was found."""
     arguments = parse_arguments()
     options = ReadOptions(arguments.unit, arguments.microns_per_pixel, arguments.region_class)
+    pairs = pair_images_and_points(
+        arguments.images, arguments.points, options, arguments.format, arguments.output
+    )
     checked = check_images_and_points(
-        pair_images_and_points(arguments.images, arguments.points, options, arguments.format),
+        pairs,
         whole_up_to=arguments.tile,
         classes=arguments.classes,
         margin=arguments.margin,

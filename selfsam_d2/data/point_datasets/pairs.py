@@ -37,7 +37,11 @@ class ImagePairs:
 
 
 def pair_images_and_points(
-    images: Path, points: Path, options: ReadOptions, file_format: str = AUTO
+    images: Path,
+    points: Path,
+    options: ReadOptions,
+    file_format: str = AUTO,
+    output: Path | None = None,
 ) -> ImagePairs:
     """Read the point files and find the image of each.
 
@@ -50,16 +54,16 @@ def pair_images_and_points(
         points: a file of points, or a folder of them.
         options: unit, resolution, class of annotated regions.
         file_format: one of :data:`~selfsam_d2.data.point_files.formats.FORMATS`.
+        output: what is written later; in the folder of points it is no point file.
 
     Raises:
         InputError: a path is missing, an image is a whole slide, or a point file cannot be used.
     """
     found, slides = _images(images)
-    files = (
-        list(files_by_stem(points, POINT_SUFFIXES, "point file").values())
-        if points.is_dir()
-        else [points]
-    )
+    files = [points]
+    if points.is_dir():
+        there = files_by_stem(points, POINT_SUFFIXES, "point file").values()
+        files = [file for file in there if output is None or file.resolve() != output.resolve()]
     root = images if images.is_dir() else images.parent
     pairs = ImagePairs(root, found, {stem: PointSet() for stem in found})
     single = next(iter(found)) if not (images.is_dir() or points.is_dir()) else None

@@ -45,6 +45,19 @@ def test_by_the_name_of_the_file(images, points):
     assert pairs.image_root == images
 
 
+def test_what_was_written_before_is_no_point_file(images, points):
+    (points / "a.csv").write_text("x,y\n1,2\n5,6\n")
+    output = points / "train.json"
+    image = {"id": 1, "file_name": "a.png"}
+    annotation = {"id": 1, "image_id": 1, "point": [1, 2]}
+    output.write_text(json.dumps({"images": [image], "annotations": [annotation]}))
+    pairs = pair_images_and_points(images, points, ReadOptions())
+    assert counts(pairs)["a"] == 3
+    pairs = pair_images_and_points(images, points, ReadOptions(), output=output)
+    assert counts(pairs)["a"] == 2
+    assert pairs.without_image == []
+
+
 def test_by_the_names_in_the_file(images, points):
     file = points / "all.csv"
     file.write_text("image,x,y\na.png,1,2\nC:\\slides\\b.tif,3,4\nc.1,5,6\nd.png,1,1\n")
