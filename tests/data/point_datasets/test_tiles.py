@@ -100,6 +100,9 @@ def test_a_nucleus_on_a_seam_is_no_background_of_the_other_tile():
     assert not of_left[198:202, 297:].any()
     assert of_left[90:110, 270:].all()
     assert of_right[190:210].all()
+    on_seam = np.array([[300.0, 100.0], [20.0, 250.0]])
+    left, right = plan_tiles(area, on_seam, SIZE, 300, keep_empty=False)
+    assert (left.points.tolist(), right.points.tolist()) == ([1], [0])
     # Between two points on both sides each tile keeps what is near its own.
     points = np.array([[295.0, 100.0], [305.0, 100.0], [20.0, 250.0], [40.0, 250.0]])
     left, right = plan_tiles(area, points, SIZE, 300, keep_empty=False)
