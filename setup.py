@@ -42,7 +42,10 @@ REQUIREMENTS = [
     "setuptools>=77,<82",
 ]
 
+PARQUET_REQUIREMENTS = ["pyarrow>=17"]
+
 TEST_REQUIREMENTS = [
+    *PARQUET_REQUIREMENTS,
     "pytest>=8",
     "hypothesis>=6.90,<7",
     "onnxruntime>=1.17,<2",
@@ -63,5 +66,9 @@ setup(
     packages=find_packages(include=["selfsam_d2", "selfsam_d2.*"]),
     package_data={"selfsam_d2": ["py.typed"]},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS, "dev": TEST_REQUIREMENTS + DEVELOPMENT_REQUIREMENTS},
+    extras_require={
+        "parquet": PARQUET_REQUIREMENTS,
+        "test": TEST_REQUIREMENTS,
+        "dev": TEST_REQUIREMENTS + DEVELOPMENT_REQUIREMENTS,
+    },
 )

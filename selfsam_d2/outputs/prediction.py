@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ class NucleiPrediction:
         Returns:
             name of a column -> (N,) values; ``pandas.DataFrame`` and ``pyarrow.table`` take it.
         """
+        return dict(self._table)
+
+    @cached_property
+    def _table(self) -> dict[str, NDArray[Any]]:
+        """Measured once, whatever the number of files that it goes to."""
         measured = measure_nuclei(
             self.image, self.instance_map, microns_per_pixel=self.microns_per_pixel
         )
