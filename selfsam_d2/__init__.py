@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
+from typing import TYPE_CHECKING, Any
 
 # Detectron2 and its dependencies warn about their own deprecated calls when they are imported; a
 # user can do nothing about it.
@@ -19,8 +21,12 @@ from selfsam_d2.modeling.nuclei_segmentor import NucleiSegmentor
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.weights import load_weights
 
+if TYPE_CHECKING:
+    from selfsam_d2.prediction.predictor import NucleiPredictor
+
 __all__ = [
     "ConvNucleiHead",
+    "NucleiPredictor",
     "NucleiSegmentor",
     "PaddedFeaturePyramid",
     "SelfSAM",
@@ -28,5 +34,15 @@ __all__ = [
     "load_weights",
     "register_nuclei_instances",
 ]
+
+# Imported when asked for: it needs the trainers, which who only takes a backbone does not.
+LATER = {"NucleiPredictor": "selfsam_d2.prediction.predictor"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(LATER[name]), name)
+
 
 register_builtin_datasets()

@@ -75,6 +75,11 @@ print(json.dumps({
     "config changed": before[2] != after[2],
     "stock keys changed": [name for name, value in stock.items() if ours.get(name) != value],
     "keys added": len(set(ours) - set(stock)),
+    "imported early": "selfsam_d2.engine.trainer" in sys.modules,
+    "public names that are missing": [
+        name for name in selfsam_d2.__all__ if not hasattr(selfsam_d2, name)
+    ],
+    "a wrong name": hasattr(selfsam_d2, "NucleusPredictor"),
 }))
 """
 
@@ -89,6 +94,9 @@ def test_nothing_of_detectron2_is_changed():
     assert found["config changed"] is False
     assert found["stock keys changed"] == []
     assert found["keys added"] > 50
+    assert found["imported early"] is False
+    assert found["public names that are missing"] == []
+    assert found["a wrong name"] is False
     added = found["added"]
     assert {name: set(added.pop(name)) for name in ADDED} == ADDED
     # What is left are registries of ours.

@@ -39,11 +39,12 @@ class NucleiPredictor:
         weights: a name such as ``selfsam_monuseg_vitt``, a path or an ``http(s)`` URL.
         config_file: YAML of the model. Left out, the config that the weights hold is taken, or
             ``config.yaml`` beside them.
-        device: ``cpu``, ``cuda``, ``cuda:1`` ...; None: that of the config, if it is there.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...; None: that of the config, or the CPU where there
+            is no GPU.
         overrides: KEY VALUE pairs over the config, such as ``("INFERENCE.SYMMETRIES", "8")``.
 
     Raises:
-        InputError: weights or config cannot be used.
+        InputError: weights, config or device cannot be used.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class NucleiPredictor:
         device: str | None = None,
         overrides: Sequence[str] = (),
     ) -> None:
+        if device is not None:
+            _require_device(device)
         path = resolve_weights(str(weights))
         checkpoint = read_checkpoint(path)
         chosen = () if device is None else ("MODEL.DEVICE", device)
@@ -101,6 +104,15 @@ class NucleiPredictor:
             name=name,
             microns_per_pixel=microns_per_pixel,
         )
+
+
+def _require_device(device: str) -> None:
+    """Who asks for a GPU is not given the CPU without a word."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"device {device}", f"cannot be used ({reason}); try cpu") from error
 
 
 def config_of_weights(

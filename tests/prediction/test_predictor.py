@@ -12,11 +12,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from shapely.geometry import shape
 
+from selfsam_d2 import NucleiPredictor
 from selfsam_d2.data.synthetic import make_synthetic_image
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError
-from selfsam_d2.prediction.predictor import NucleiPredictor
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -78,6 +78,12 @@ def test_arrays_and_pil_images_give_the_same(run: Path, image: Any) -> None:
     predict = NucleiPredictor(run / "model_final.pth", device="cpu")
     with_alpha = Image.fromarray(image).convert("RGBA")
     np.testing.assert_array_equal(predict(image).instance_map, predict(with_alpha).instance_map)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta:x", ""])
+def test_a_device_that_is_not_there_is_refused(run: Path, device: str) -> None:
+    with pytest.raises(InputError, match=f"^device {device}: cannot be used"):
+        NucleiPredictor(run / "model_final.pth", device=device)
 
 
 def test_overrides_reach_the_model(run: Path) -> None:
