@@ -1,0 +1,85 @@
+"""Which images a command line means, and what is refused before the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfsam_d2.errors import InputError
+from selfsam_d2.prediction.sources import ImageFile, find_sources
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images, one below, and files that are none."""
+    for name in ("b.png", "a.jpg", "c.d.TIF", "below/e.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 6), (200, 100, 180)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("none")
+    (tmp_path / ".hidden.png").write_text("none")
+    return tmp_path
+
+
+def found(*inputs: str | Path) -> list[str]:
+    return [each.path.name for each in find_sources([str(each) for each in inputs])]
+
+
+def test_files_folders_and_globs(folder: Path) -> None:
+    assert found(folder / "b.png") == ["b.png"]
+    assert found(folder) == ["a.jpg", "b.png", "c.d.TIF"]
+    assert found(folder / "*.png") == ["b.png"]
+    assert found(folder / "**" / "*") == ["a.jpg", "b.png", "e.png", "c.d.TIF"]
+    assert [each.stem for each in find_sources([str(folder)])] == ["a", "b", "c.d"]
+
+
+def test_an_image_that_is_named_twice_is_one(folder: Path) -> None:
+    assert found(folder / "b.png", folder, folder / "b.png") == ["b.png", "a.jpg", "c.d.TIF"]
+
+
+def test_a_name_with_brackets_is_a_file(folder: Path) -> None:
+    (folder / "b.png").rename(folder / "b[1].png")
+    assert found(folder / "b[1].png") == ["b[1].png"]
+
+
+def test_one_stem_twice_names_both(folder: Path) -> None:
+    (folder / "below" / "b.tif").write_bytes((folder / "b.png").read_bytes())
+    with pytest.raises(InputError) as error:
+        find_sources([str(folder), str(folder / "below")])
+    assert str(folder / "b.png") in str(error.value)
+    assert str(folder / "below" / "b.tif") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ("nothing.png", "no such file"),
+        ("*.bmp", "no image matches"),
+        ("none", "no image in this folder"),
+        ("slides", "whole slide"),
+        ("slides/x.SVS", "whole slide"),
+        ("slides/*", "whole slide"),
+    ],
+)
+def test_what_cannot_be_found_is_one_line(given: str, word: str, folder: Path) -> None:
+    (folder / "none").mkdir()
+    (folder / "slides").mkdir()
+    (folder / "slides" / "x.SVS").write_bytes(b"")
+    with pytest.raises(InputError, match=word) as error:
+        find_sources([str(folder / given)])
+    assert str(error.value).count("\n") == 0
+
+
+def test_an_image_is_handed_to_the_predictor_with_its_name_and_resolution(folder: Path) -> None:
+    calls = []
+
+    def predict(image: np.ndarray, **more: object) -> str:
+        calls.append((image.shape, more))
+        return "nuclei"
+
+    (source,) = find_sources([str(folder / "b.png")], microns_per_pixel=0.5)
+    assert source == ImageFile(folder / "b.png", 0.5)
+    assert source.predict(predict) == "nuclei"
+    assert calls == [((6, 8, 3), {"name": "b.png", "microns_per_pixel": 0.5})]
