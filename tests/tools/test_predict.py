@@ -47,35 +47,46 @@ def images(tmp_path_factory):
     return folder
 
 
-def predict(batches):
-    """Exit status and stderr of each list of arguments."""
-    done = subprocess.run(
+@pytest.fixture(scope="module")
+def done(weights, images, tmp_path_factory):
+    """Folder of outputs; name of a command -> its exit status and stderr."""
+    folder = tmp_path_factory.mktemp("done")
+    slide = folder / "scan.svs"
+    slide.write_bytes(b"")
+    given = ["--weights", weights, "--input"]
+    out, wrong = str(folder / "out"), str(folder / "wrong")
+    bad = ["--weights", "no_such.pth", "--output", wrong, "--input", str(images / "a.png")]
+    commands = {
+        "folder": [*given, str(images), "--microns-per-pixel", "0.5", "--output", out],
+        "again": [*given, str(images / "[ab].png"), "--output", out, "--resume"],
+        "overrides": [
+            *(*given, str(images / "a.png"), "--formats", "csv", "--device", "cpu", "--output"),
+            *(str(folder / "none"), "POSTPROCESS.FOREGROUND_THRESHOLD", "1.0"),
+        ],
+        "--formats": [*bad, "--formats", "svg"],
+        "whole slide": [*bad, str(slide)],
+        "--microns-per-pixel": [*bad, "--microns-per-pixel", "-1"],
+        "not allowed with": [*bad, "--overwrite", "--resume"],
+        "no_such.pth": bad,
+    }
+    process = subprocess.run(
         [sys.executable, ROOT / "tests" / "tools" / "run_commands.py", "tools/predict.py"],
-        input=json.dumps(batches),
+        input=json.dumps(list(commands.values())),
         capture_output=True,
         text=True,
         check=True,
         cwd=ROOT,
     )
-    return json.loads(done.stdout)
+    return folder, dict(zip(commands, json.loads(process.stdout), strict=True))
 
 
-def test_a_folder_as_typed(weights, images, tmp_path):
-    given = ["--weights", weights, "--input"]
-    out, none = tmp_path / "out", tmp_path / "none"
-    folder, again, empty = predict(
-        [
-            [*given, str(images), "--microns-per-pixel", "0.5", "--output", str(out)],
-            [*given, str(images / "[ab].png"), "--output", str(out), "--resume"],
-            [
-                *(*given, str(images / "a.png"), "--formats", "csv", "--device", "cpu"),
-                *("--output", str(none), "POSTPROCESS.FOREGROUND_THRESHOLD", "1.0"),
-            ],
-        ]
-    )
-    assert folder[0] == 2, folder
-    lines = folder[1].splitlines()
-    assert len(lines) == 2, folder
+def test_a_folder_is_predicted_and_what_is_broken_named(done, images):
+    folder, results = done
+    out = folder / "out"
+    status, stderr = results["folder"]
+    assert status == 2, stderr
+    lines = stderr.splitlines()
+    assert len(lines) == 2, stderr
     assert lines[0].startswith(f"{images / 'c.png'}: truncated")
     assert lines[1] == f"error: 1 of 3 images failed: {images / 'c.png'}"
     assert sorted(path.name for path in out.iterdir()) == sorted(
@@ -87,25 +98,23 @@ def test_a_folder_as_typed(weights, images, tmp_path):
     assert "area_um2" in header
     assert len(rows) == nuclei
     assert len(json.loads((out / "a.geojson").read_text())["features"]) == nuclei
-    assert again == [0, ""]
-    assert empty == [0, ""]
-    assert [path.name for path in none.iterdir()] == ["a.csv"]
-    assert (none / "a.csv").read_text().count("\n") == 1
+    assert results["again"] == [0, ""]
 
 
-def test_errors_are_one_line_before_anything_is_written(images, tmp_path):
-    out, slide = tmp_path / "out", tmp_path / "scan.svs"
-    slide.write_bytes(b"")
-    given = ["--weights", "no_such.pth", "--output", str(out), "--input", str(images / "a.png")]
-    cases = {
-        "--formats": [*given, "--formats", "svg"],
-        "whole slide": [*given, str(slide)],
-        "--microns-per-pixel": [*given, "--microns-per-pixel", "-1"],
-        "not allowed with": [*given, "--overwrite", "--resume"],
-        "no_such.pth": given,
-    }
-    for word, (status, stderr) in zip(cases, predict(list(cases.values())), strict=True):
-        assert status == 2, (word, stderr)
-        assert stderr.count("\n") == 1, stderr
-        assert word in stderr
-    assert not out.exists() or list(out.iterdir()) == []
+def test_keys_behind_the_output_override_the_config(done):
+    folder, results = done
+    assert results["overrides"] == [0, ""]
+    assert [path.name for path in (folder / "none").iterdir()] == ["a.csv"]
+    assert (folder / "none" / "a.csv").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "word", ["--formats", "whole slide", "--microns-per-pixel", "not allowed with", "no_such.pth"]
+)
+def test_errors_are_one_line_and_nothing_is_written(word, done):
+    folder, results = done
+    status, stderr = results[word]
+    assert status == 2, stderr
+    assert stderr.count("\n") == 1, stderr
+    assert word in stderr
+    assert not list(folder.glob("wrong/*"))
