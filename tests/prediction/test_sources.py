@@ -18,6 +18,7 @@ def folder(tmp_path: Path) -> Path:
     for name in ("b.png", "a.jpg", "c.d.TIF", "below/e.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 6), (200, 100, 180)).save(tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
     (tmp_path / "notes.txt").write_text("none")
     (tmp_path / ".hidden.png").write_text("none")
     return tmp_path
