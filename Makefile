@@ -1,6 +1,7 @@
 # make demo      see it learn: synthetic data, a few minutes of training, a report
 # make test      run all tests
 # make check     lint, check types and run all tests
+# make test-long   the same with many more faults and damaged files (some ten minutes)
 # make test-matrix   run all tests with each distribution of Detectron2, in environments of their own
 # make install   only make .venv and install into it
 # make clean     remove .venv, caches and the demo's output
@@ -9,7 +10,7 @@
 PYTHON ?= $(shell python3.11 --version >/dev/null 2>&1 && echo python3.11 || echo python3)
 RUN := .venv/bin/python
 
-.PHONY: install weights demo test test-matrix lint check clean
+.PHONY: install weights demo test test-long test-matrix lint check clean
 .DEFAULT_GOAL := install
 
 install:
@@ -24,6 +25,10 @@ demo: weights
 
 test: weights
 	$(RUN) -m pytest -q
+
+test-long: weights
+	$(RUN) -m pytest -q -m long
+	$(RUN) -m pytest -q tests/fuzz --hypothesis-profile long
 
 test-matrix:
 	@$(PYTHON) tools/test_matrix.py

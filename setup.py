@@ -43,12 +43,31 @@ REQUIREMENTS = [
 ]
 
 PARQUET_REQUIREMENTS = ["pyarrow>=17"]
+APP_REQUIREMENTS = ["gradio>=6,<7"]
+
+# tiffslide brings zarr and the tifffile that goes with it; imagecodecs decodes JPEG 2000.
+SLIDES_REQUIREMENTS = ["tiffslide>=2.4", "imagecodecs>=2023.7"]
+
+# For the formats that tiffslide does not read.
+OPENSLIDE_REQUIREMENTS = ["openslide-python>=1.3", "openslide-bin>=4"]
+
+RAY_REQUIREMENTS = ["ray>=2.9,<3"]
 
 TEST_REQUIREMENTS = [
     *PARQUET_REQUIREMENTS,
+    *APP_REQUIREMENTS,
+    # Pages are looked at in a browser, where there is a Chromium.
+    "selenium>=4.20,<5",
+    *SLIDES_REQUIREMENTS,
+    *OPENSLIDE_REQUIREMENTS,
+    *RAY_REQUIREMENTS,
     "pytest>=8",
     "hypothesis>=6.90,<7",
     "onnxruntime>=1.17,<2",
+    # The notebook of docs/ is executed.
+    "nbclient>=0.10",
+    "nbformat>=5.10,<6",
+    "ipykernel>=6.29",
 ]
 
 DEVELOPMENT_REQUIREMENTS = [
@@ -63,11 +82,17 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["selfsam_d2", "selfsam_d2.*"]),
-    package_data={"selfsam_d2": ["py.typed"]},
+    # The folder of the shipped models lies beside the package and is installed inside it.
+    packages=[*find_packages(include=["selfsam_d2", "selfsam_d2.*"]), "selfsam_d2.model_zoo"],
+    package_dir={"selfsam_d2.model_zoo": "model_zoo"},
+    package_data={"selfsam_d2": ["py.typed"], "selfsam_d2.model_zoo": ["*.pth", "*.md"]},
     install_requires=REQUIREMENTS,
     extras_require={
+        "app": APP_REQUIREMENTS,
         "parquet": PARQUET_REQUIREMENTS,
+        "slides": SLIDES_REQUIREMENTS,
+        "openslide": OPENSLIDE_REQUIREMENTS,
+        "ray": RAY_REQUIREMENTS,
         "test": TEST_REQUIREMENTS,
         "dev": TEST_REQUIREMENTS + DEVELOPMENT_REQUIREMENTS,
     },

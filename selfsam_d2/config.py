@@ -154,6 +154,9 @@ def _add_refine_keys(cfg: CN) -> None:
 def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.NUCLEI = CN()
     cfg.INPUT.NUCLEI.CROP = 224  # px, side of a training crop at native scale
+    # µm/px of the training images; 0: unknown. tools/predict.py brings slides and images of another
+    # resolution to it.
+    cfg.INPUT.NUCLEI.MICRONS_PER_PIXEL = 0.0
     cfg.INPUT.NUCLEI.SCALE = (0.8, 1.25)  # random resize, uniform
     cfg.INPUT.NUCLEI.SHEAR = 0.3  # affine matrix [1 +- s u, +- s u; +- s u, 1 +- s u]
     cfg.INPUT.NUCLEI.ROTATION = 90.0  # degrees, uniform in [-ROTATION, ROTATION]
@@ -209,6 +212,10 @@ def _add_solver_keys(cfg: CN) -> None:
     # image). With SOLVER.MAX_ITER = 0 the steps follow from EPOCHS; MAX_ITER > 0 wins.
     cfg.SOLVER.EPOCHS = 100
     cfg.SOLVER.OPTIMIZER = "AdamW"
+    # With AMP.ENABLED, on a GPU: float16 | bfloat16, which cannot overflow but has fewer digits.
+    cfg.SOLVER.AMP.PRECISION = "float16"
+    # Images that may become unreadable during a training; a crop of another one takes the place.
+    cfg.DATALOADER.MAX_BAD = 0
     # How many periodic checkpoints stay (the best and the last one always do); 0: all.
     cfg.SOLVER.CHECKPOINTS_KEPT = 2
     # Cosine annealing in closed form, stepped per epoch: period 2 * COSINE_T_MAX epochs.

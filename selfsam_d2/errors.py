@@ -7,7 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["InputError", "SelfSAMError", "run_command"]
+__all__ = [
+    "InputError",
+    "NonFiniteLossError",
+    "OutputError",
+    "SelfSAMError",
+    "UnreadableImageError",
+    "run_command",
+]
 
 EXIT_STATUS = 2
 WORKER_ERROR_NAME = r"selfsam_d2\.\S*Error: "
@@ -32,6 +39,18 @@ class InputError(SelfSAMError):
     def __init__(self, subject: str | Path, problem: str | None = None) -> None:
         # One argument is enough to build it again: a data worker sends its message only.
         super().__init__(str(subject) if problem is None else f"{subject}: {problem}")
+
+
+class UnreadableImageError(InputError):
+    """An image that is missing, damaged or of a kind that is not read."""
+
+
+class OutputError(InputError):
+    """A file that cannot be written, as on a full disk: what follows cannot be either."""
+
+
+class NonFiniteLossError(SelfSAMError):
+    """A loss became NaN or infinite; the message names it, the image and where the batch lies."""
 
 
 def _one_line(error: SelfSAMError) -> str:

@@ -12,22 +12,20 @@ the rest on top.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
-
-import torch
 
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.crop_views import saved_epoch
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
-from selfsam_d2.errors import InputError, run_command
+from selfsam_d2.errors import run_command
 from selfsam_d2.modeling.trained_parts import pack_trained_parts
 from selfsam_d2.modeling.weights import load_checkpoint, load_weights
 from selfsam_d2.weights.catalog import CATALOG
 from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
+from selfsam_d2.weights.saving import save_tensors
 
 MEGABYTE = 1e6
 
@@ -62,14 +60,7 @@ def main() -> None:
     content = pack_trained_parts(model.state_dict(), arguments.base, notes)
     load_weights(model, arguments.base)
     load_checkpoint(model, content, arguments.weights)  # refuses other base weights
-    unfinished = arguments.output.with_name(f".{arguments.output.name}.part")
-    try:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            torch.save(content, file)
-        os.replace(unfinished, arguments.output)
-    except OSError as error:
-        raise InputError(arguments.output, f"cannot be written ({error.strerror})") from error
+    save_tensors(content, arguments.output)
     size = arguments.output.stat().st_size / MEGABYTE
     sys.stdout.write(f"{arguments.output}: {size:.1f} MB on top of {arguments.base}\n")
 

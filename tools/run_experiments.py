@@ -8,6 +8,13 @@ What has a record is not run again, what was interrupted goes on from its last c
 and start it again as often as needed, with the same keys. Below --output: a folder for each run,
 ``base_masks`` that the runs share, ``records/NAME.json`` (or --records), ``results.md``,
 ``results.csv``, ``results.json`` and ``results.png``. The figures are those of the last step.
+``--eval-only`` trains nothing but evaluates again, with other keys of INFERENCE and POSTPROCESS,
+what an earlier start trained below --output; its records lie in ``evaluation_records``, its tables
+are ``evaluation.md`` and so on:
+
+    python tools/run_experiments.py --configs configs/monuseg_vitt.yaml --seeds 0 1 \
+        --output output/results --eval-only INFERENCE.SYMMETRIES 8
+
 ``--register NAME JSON IMAGE_ROOT`` (repeatable) makes a COCO file a dataset; ``KEY VALUE`` pairs
 after ``--output`` override every config.
 """
@@ -39,24 +46,27 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--shifts", nargs="+", type=float, help="px (default: that of each config)")
     parser.add_argument("--output", type=Path, required=True, help="folder of runs and tables")
-    parser.add_argument("--records", type=Path, help="folder of records (default: OUTPUT/records)")
+    parser.add_argument("--records", type=Path, help="folder of records (default: see above)")
     parser.add_argument(
         "--table-only", action="store_true", help="run nothing, make the table of what is done"
+    )
+    parser.add_argument(
+        "--eval-only", action="store_true", help="train nothing, evaluate what is trained"
     )
     add_register_option(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of the configs")
     return parser.parse_intermixed_args()
 
 
-def write_tables(records: list[dict[str, Any]], folder: Path) -> str:
-    """Write table and plot; the Markdown is given back."""
+def write_tables(records: list[dict[str, Any]], folder: Path, stem: str) -> str:
+    """Write table and plot, all named stem; the Markdown is given back."""
     rows = summarise_records(records)
     markdown = format_markdown(rows)
-    write_json(folder / "results.json", rows)
+    write_json(folder / f"{stem}.json", rows)
     try:
-        (folder / "results.md").write_text(markdown, encoding="utf-8")
-        (folder / "results.csv").write_text(format_csv(rows), encoding="utf-8")
-        draw_experiments(rows, folder / "results.png")
+        (folder / f"{stem}.md").write_text(markdown, encoding="utf-8")
+        (folder / f"{stem}.csv").write_text(format_csv(rows), encoding="utf-8")
+        draw_experiments(rows, folder / f"{stem}.png")
     except OSError as error:
         raise InputError(folder, f"cannot be written ({error.strerror})") from error
     return markdown
@@ -70,15 +80,19 @@ def main() -> None:
         arguments.configs, arguments.seeds, arguments.shifts, arguments.overrides
     )
     register = [part for each in arguments.register for part in ("--register", *each)]
+    stem, records_name = ("results", "records")
+    if arguments.eval_only:
+        stem, records_name = ("evaluation", "evaluation_records")
     records, failed = run_queue(
         experiments,
         arguments.output,
-        arguments.records or arguments.output / "records",
+        arguments.records or arguments.output / records_name,
         register,
         train=not arguments.table_only,
+        eval_only=arguments.eval_only,
     )
     if records:
-        sys.stdout.write(write_tables(records, arguments.output))
+        sys.stdout.write(write_tables(records, arguments.output, stem))
     if failed:
         raise InputError(f"{len(failed)} of {len(experiments)} runs failed, the first {failed[0]}")
     if not records:

@@ -4,60 +4,44 @@
 SelfSAM learns from points; any other meta-architecture, such as the Mask R-CNN of
 ``configs/mask_rcnn_sam_adapter_vitt_fpn.yaml``, from the masks of its training dataset.
 
-The options are Detectron2's. ``--register NAME JSON IMAGE_ROOT`` (repeatable) makes a COCO file a
-dataset; ``KEY VALUE`` pairs at the end override the config.
+The options are Detectron2's. ``--num-gpus N`` starts N processes that share the crops of each step;
+without a GPU they run on the CPU. ``--register NAME JSON IMAGE_ROOT`` (repeatable) makes a COCO
+file a dataset; ``KEY VALUE`` pairs at the end override the config.
 """
 
 from __future__ import annotations
 
-import argparse
-
-import torch
-
 import selfsam_d2  # noqa: F401  # before detectron2, whose import warns
 
 # isort: split
-from detectron2.engine import launch
-
-from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
-from selfsam_d2.engine.data_checks import check_evaluation, check_weights
-from selfsam_d2.engine.setup import argument_parser, check_inputs, setup
-from selfsam_d2.engine.trainer_choice import trainer_class
-from selfsam_d2.errors import run_command
-
-
-def run(args: argparse.Namespace) -> None:
-    """Train or evaluate in this process."""
-    cfg = setup(args)
-    trainer_of = trainer_class(cfg)
-    if args.eval_only:
-        check_evaluation(cfg, needed=True)
-        check_weights(cfg, resume=args.resume)
-        model = trainer_of.build_model(cfg)
-        SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
-            cfg.MODEL.WEIGHTS, resume=args.resume
-        )
-        trainer_of.test(cfg, model)
-        return
-    trainer = trainer_of(cfg, resume=args.resume)
-    trainer.resume_or_load(resume=args.resume)
-    trainer.train()
+from selfsam_d2.engine.processes import check_processes, run_in_processes
+from selfsam_d2.engine.setup import argument_parser, check_inputs
+from selfsam_d2.engine.training_run import train_or_evaluate
+from selfsam_d2.errors import InputError, run_command
 
 
 def main() -> None:
-    """Parse the command line and start one process per GPU (one on a machine without)."""
-    args = argument_parser().parse_args()
-    processes = min(args.num_gpus, torch.cuda.device_count()) or 1
-    if processes > 1:
-        # Here an error is one line; from other processes it would come with a traceback.
-        check_inputs(args)
-    launch(
-        run,
-        processes,
+    """Parse the command line and start the processes."""
+    parser = argument_parser()
+    args = parser.parse_args()
+    if args.num_gpus < 1:
+        raise InputError(f"--num-gpus {args.num_gpus}", "must be at least 1")
+    dist_url = args.dist_url
+    if dist_url == parser.get_default("dist_url"):
+        if args.num_machines > 1:
+            raise InputError("--dist-url", "with --num-machines: tcp://ADDRESS:PORT of machine 0")
+        dist_url = "auto"
+    if args.num_gpus * args.num_machines > 1:
+        # Here, before it takes minutes to start, and once.
+        cfg = check_inputs(args)
+        check_processes(cfg, args.num_gpus, args.num_machines, trains=not args.eval_only)
+    run_in_processes(
+        train_or_evaluate,
+        args.num_gpus,
+        (args,),
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
+        dist_url=dist_url,
     )
 
 

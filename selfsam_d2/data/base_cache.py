@@ -11,8 +11,6 @@ Shape legend:
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -24,6 +22,7 @@ import numpy as np
 from selfsam_d2.data.recently_read import RecentlyRead
 from selfsam_d2.data.transforms import AffineCropTransform
 from selfsam_d2.errors import InputError
+from selfsam_d2.files import writing
 
 __all__ = ["FORMAT", "BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
 
@@ -257,16 +256,6 @@ def _ends(packed: dict[str, np.ndarray]) -> np.ndarray:
 
 def _write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     """Write a file so that a reader never sees half of it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                write(file)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
-    except OSError as error:
-        raise InputError(
-            path, f"cannot be written ({error.strerror or error}); choose another BASE_STORE"
-        ) from error
+    remedy = "choose another BASE_STORE"
+    with writing(path, shared=True, remedy=remedy) as draft, draft.open("wb") as file:
+        write(file)

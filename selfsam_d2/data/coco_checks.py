@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from selfsam_d2.data.images import image_size
 from selfsam_d2.data.segmentations import is_coordinate, normalised_segmentation
 from selfsam_d2.errors import InputError
-from selfsam_d2.structures.image_files import require_file
+from selfsam_d2.files import parse_json
+from selfsam_d2.structures.image_files import MAX_TEXT, require_file
 
 __all__ = ["check_annotations", "check_image_files", "check_images", "read_coco_object"]
 
@@ -20,10 +21,10 @@ def read_coco_object(json_file: Path) -> dict[str, Any]:
     Raises:
         InputError: file missing, not JSON, or without these two lists.
     """
-    require_file(json_file)
+    require_file(json_file, MAX_TEXT)
     try:
-        coco = json.loads(json_file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        coco = parse_json(json_file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise InputError(json_file, f"is not JSON ({error})") from error
     for key in ("images", "annotations"):
         if not isinstance(coco, dict) or not isinstance(coco.get(key), list):
@@ -113,7 +114,7 @@ def check_image_files(
     if not image_root.is_dir():
         raise InputError(image_root, f"no such folder; it should hold the images of {json_file}")
     files = {image_id: image_root / image["file_name"] for image_id, image in images.items()}
-    missing = [path for path in files.values() if not path.is_file()]
+    missing = [path for path in files.values() if not os.path.isfile(path)]
     if missing:
         raise InputError(
             missing[0],

@@ -13,7 +13,7 @@ import tifffile
 from detectron2.utils.logger import log_first_n
 from PIL import Image
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, UnreadableImageError
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
     files_by_stem,
@@ -21,7 +21,7 @@ from selfsam_d2.structures.image_files import (
     require_file,
 )
 
-__all__ = ["check_images", "find_images", "image_size", "read_image"]
+__all__ = ["check_images", "find_images", "has_fourth_channel", "image_size", "read_image"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg"})
 _FORMATS = ("PNG", "TIFF", "JPEG")
@@ -47,21 +47,21 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        InputError: the file is missing, truncated, no image, too large, grey, has more than 8 bits
-            per sample or is float, or has another colour model.
+        UnreadableImageError: the file is missing, truncated, no image, too large, grey, has more
+            than 8 bits per sample or is float, or has another colour model.
     """
     path = Path(path)
     with _opened(path) as image:
         try:
             image.load()
         except DECODE_ERRORS as error:
-            raise InputError(
+            raise UnreadableImageError(
                 path, f"truncated or damaged image ({error}); copy or export it again"
             ) from error
         if image.mode in _PALETTE_MODES:
             pixels = np.array(image.convert("RGB"))
             if (pixels == pixels[..., :1]).all():
-                raise InputError(path, f"grey image (palette without colour); {_REMEDY}")
+                raise UnreadableImageError(path, f"grey image (palette without colour); {_REMEDY}")
             return pixels
         pixels = np.array(image)
     if pixels.shape[2] == 4:
@@ -77,17 +77,27 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width in pixels, from the header: no pixel is decoded.
 
     Raises:
-        InputError: as :func:`read_image`, for all that the header shows (so not: truncated).
+        UnreadableImageError: as :func:`read_image`, for what the header shows (not: truncated).
     """
     with _opened(Path(path)) as image:
         return image.height, image.width
+
+
+def has_fourth_channel(path: str | Path) -> bool:
+    """Whether :func:`read_image` drops a channel, from the header: no pixel is decoded.
+
+    Raises:
+        UnreadableImageError: as :func:`image_size`.
+    """
+    with _opened(Path(path)) as image:
+        return image.mode in _FOUR_CHANNEL_MODES
 
 
 def check_images(paths: Iterable[str | Path]) -> None:
     """Read every image once, so that a damaged one stops a training before it begins.
 
     Raises:
-        InputError: as :func:`read_image`, for the first image in the order of ``paths``.
+        UnreadableImageError: as :func:`read_image`, for the first image in the order of ``paths``.
     """
     for path in paths:
         read_image(path)
@@ -105,15 +115,20 @@ def find_images(folder: str | Path) -> dict[str, Path]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The image with its header read and found to be 8-bit RGB, RGBA or palette."""
-    require_file(path)
+    try:
+        require_file(path)
+    except InputError as error:
+        raise UnreadableImageError(str(error)) from error
     with quiet_decoders():
         _check_sample_type(path)
         try:
             image = Image.open(path, formats=_FORMATS)
         except Image.DecompressionBombError as error:
-            raise InputError(path, "more than 178 million pixels; cut it into tiles") from error
+            raise UnreadableImageError(
+                path, "more than 178 million pixels; cut it into tiles"
+            ) from error
         except DECODE_ERRORS as error:
-            raise InputError(
+            raise UnreadableImageError(
                 path, "damaged or not an image that can be read; give PNG, TIFF or JPEG"
             ) from error
         with image:
@@ -123,9 +138,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _check_mode(path: Path, mode: str) -> None:
     if mode in _GREY_MODES:
-        raise InputError(path, f"grey image (mode {mode}); {_REMEDY}")
+        raise UnreadableImageError(path, f"grey image (mode {mode}); {_REMEDY}")
     if mode != "RGB" and mode not in _PALETTE_MODES | _FOUR_CHANNEL_MODES:
-        raise InputError(path, f"colour mode {mode}; {_REMEDY}")
+        raise UnreadableImageError(path, f"colour mode {mode}; {_REMEDY}")
 
 
 def _check_sample_type(path: Path) -> None:
@@ -134,10 +149,10 @@ def _check_sample_type(path: Path) -> None:
         with path.open("rb") as file:
             head = file.read(_PNG_BIT_DEPTH_OFFSET + 1)
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})") from error
+        raise UnreadableImageError(path, f"cannot be read ({error.strerror})") from error
     if head.startswith(_PNG_SIGNATURE):
         if head[_PNG_BIT_DEPTH_OFFSET:] == b"\x10":
-            raise InputError(path, f"16-bit image; {_REMEDY}")
+            raise UnreadableImageError(path, f"16-bit image; {_REMEDY}")
     elif head.startswith(_TIFF_SIGNATURES):
         try:
             with tifffile.TiffFile(path) as tiff:
@@ -145,6 +160,6 @@ def _check_sample_type(path: Path) -> None:
         except DECODE_ERRORS:
             return  # damaged: opening it with Pillow says so
         if dtype is not None and dtype.kind == "f":
-            raise InputError(path, f"float image; {_REMEDY}")
+            raise UnreadableImageError(path, f"float image; {_REMEDY}")
         if dtype is not None and dtype.itemsize > 1:
-            raise InputError(path, f"{8 * dtype.itemsize}-bit image; {_REMEDY}")
+            raise UnreadableImageError(path, f"{8 * dtype.itemsize}-bit image; {_REMEDY}")

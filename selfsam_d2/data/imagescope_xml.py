@@ -13,7 +13,7 @@ from defusedxml import ElementTree
 from skimage.draw import polygon as polygon_pixels
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.structures.image_files import files_by_stem, require_file
+from selfsam_d2.structures.image_files import MAX_TEXT, files_by_stem, require_file
 
 __all__ = ["PolygonMap", "find_imagescope_xml", "rasterise_polygons", "read_imagescope_polygons"]
 
@@ -55,7 +55,7 @@ def read_imagescope_polygons(path: str | Path) -> list[npt.NDArray[np.float64]]:
         InputError: file missing, not XML, not of ImageScope, or a vertex without coordinates.
     """
     path = Path(path)
-    require_file(path)
+    require_file(path, MAX_TEXT)
     try:
         root = ElementTree.parse(path).getroot()
     except (ParseError, ValueError, OSError) as error:

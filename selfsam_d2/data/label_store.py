@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.files import writing
 
 __all__ = ["LABEL_NAMES", "LabelStore"]
 
@@ -47,14 +46,12 @@ class LabelStore:
             labels: for each of :data:`LABEL_NAMES` (H, W) int: 0, point index + 1, or -1.
         """
         path = self._path(record, epoch)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        with writing(path, shared=True) as draft, draft.open("wb") as file:
             np.savez_compressed(
                 file,
                 prompt_label=labels["prompt_label"],
                 instance_label=labels["instance_label"],
             )
-        os.replace(file.name, path)
 
     def finish(self, epoch: int) -> None:
         """Mark the refresh of an epoch as complete."""

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from selfsam_d2.errors import InputError
 
-__all__ = ["OneLineParser"]
+__all__ = ["OneLineParser", "add_model_options"]
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -15,3 +15,16 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError("arguments", f"{message}; see --help")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """What every command with a trained model takes: weights, config, device, KEY VALUE pairs.
+
+    With the last ones the arguments are read by ``parse_intermixed_args``.
+    """
+    parser.add_argument("--weights", required=True, help="checkpoint, URL or name of weights")
+    parser.add_argument(
+        "--config-file", help="YAML of the model (default: that in the weights or beside them)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: that of the config)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of the config")

@@ -56,8 +56,7 @@ class BaseCacheHook(HookBase):
         common = f"{FORMAT} {base_fingerprint(model)} {self.window} {self.overlap}"
         for record in self.records:
             self.cache.keys[record["file_name"]] = self._key(record, common)
-        own = self.records[comm.get_rank() :: comm.get_world_size()]
-        missing = [record for record in own if not self.cache.holds(record)]
+        missing = self._share()
         was_training = model.training
         model.eval()
         started = time.perf_counter()
@@ -82,6 +81,14 @@ class BaseCacheHook(HookBase):
         model.train(was_training)
         comm.synchronize()
         logger.info("base masks of %d images in %s", len(self.records), self.cache.folder)
+
+    def _share(self) -> list[dict[str, Any]]:
+        """What is missing of all images, shared out anew: a run may go on with more processes."""
+        rank, ranks = comm.get_rank(), comm.get_world_size()
+        looked_at = range(rank, len(self.records), ranks)
+        own = [number for number in looked_at if not self.cache.holds(self.records[number])]
+        missing = sorted(number for each in comm.all_gather(own) for number in each)
+        return [self.records[number] for number in missing[rank::ranks]]
 
     def _key(self, record: dict[str, Any], common: str) -> str:
         digest = hashlib.sha256(common.encode())

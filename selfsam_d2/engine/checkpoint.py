@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
+from selfsam_d2.files import writing
 from selfsam_d2.modeling.trained_parts import BASE
 from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
+from selfsam_d2.weights.saving import save_tensors
 
 __all__ = ["SelfSAMCheckpointer"]
 
@@ -33,12 +34,15 @@ class SelfSAMCheckpointer(DetectionCheckpointer):
         return super().load(str(resolve_weights(path)) if path else path, *args, **kwargs)
 
     def save(self, name: str, *, resumable: bool = True, **kwargs: Any) -> None:
-        """Write ``name.pth`` beside the others; a crash leaves no half file behind.
+        """Write ``name.pth`` beside the others, whole or not at all.
 
         Args:
             name: of the file, without ``.pth``.
             resumable: ``--resume`` goes on from this file, until the next one is saved.
             kwargs: saved beside the model and the trainer, e.g. ``iteration``.
+
+        Raises:
+            OutputError: it cannot be written, as on a full disk; the earlier ones are as they were.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -46,17 +50,15 @@ class SelfSAMCheckpointer(DetectionCheckpointer):
         data.update({key: each.state_dict() for key, each in self.checkpointables.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        torch.save(data, f"{path}.part")
-        os.replace(f"{path}.part", path)
+        save_tensors(data, path, remedy="free some space and go on with --resume")
         if resumable:
             self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Point ``last_checkpoint`` at a file, atomically."""
         path = os.path.join(self.save_dir, "last_checkpoint")
-        with open(f"{path}.part", "w") as file:
-            file.write(last_filename_basename)
-        os.replace(f"{path}.part", path)
+        with writing(path) as draft:
+            draft.write_text(last_filename_basename, encoding="utf-8")
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         return {**read_checkpoint(Path(filename)), "source": filename}

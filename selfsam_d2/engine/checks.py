@@ -10,6 +10,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
 from selfsam_d2.engine.architectures import learns_from_points, predicts_by_windows
 from selfsam_d2.engine.epochs import without_effect
+from selfsam_d2.engine.loss_scale_hook import PRECISIONS
 from selfsam_d2.engine.solver import OPTIMIZERS
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import ENCODERS, SIZE_DIVISIBILITY, SAMAdapterBackbone
@@ -46,6 +47,7 @@ CHOICES: dict[str, Sequence[str | int]] = {
     "INFERENCE.BLEND": BLENDS,
     "INFERENCE.SYMMETRIES": SYMMETRIES,
     "SOLVER.OPTIMIZER": OPTIMIZERS,
+    "SOLVER.AMP.PRECISION": PRECISIONS,
     "MODEL.SAM.ENCODER": tuple(ENCODERS),
     "MODEL.BACKBONE.NAME": tuple(name for name, _ in BACKBONE_REGISTRY),
     "MODEL.NUCLEI_HEAD.NAME": tuple(name for name, _ in NUCLEI_HEAD_REGISTRY),
@@ -72,6 +74,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "PROMPT.DECODER_MEMORY": (0, float("inf")),
     "PROMPT.MASK_TOKEN": (MASK_TOKENS[0], MASK_TOKENS[-1]),
     "INPUT.NUCLEI.CROP": (16, float("inf")),
+    "INPUT.NUCLEI.MICRONS_PER_PIXEL": (0, 10),
     "INPUT.NUCLEI.SHIFT": (0, float("inf")),
     "INPUT.NUCLEI.SHEAR": (0, LARGEST_SHEAR),
     "INPUT.NUCLEI.ROTATION": (0, 360),
@@ -98,6 +101,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "MODEL.LOSS.DISTANCE_WEIGHT": (0, float("inf")),
     "MODEL.LOSS.CONTRAST_WEIGHT": (0, float("inf")),
     "DATALOADER.NUM_WORKERS": (0, float("inf")),
+    "DATALOADER.MAX_BAD": (0, float("inf")),
     "TEST.INSTANCE_MAP_SCORE": (0, 1),
     "TEST.EVAL_PERIOD": (0, float("inf")),
     "SOLVER.BASE_LR": (SMALLEST, float("inf")),
@@ -125,7 +129,8 @@ def check_config(cfg: Any) -> None:
             )
     for key, (low, high) in RANGES.items():
         value = _value(cfg, key)
-        if not low <= value <= high:
+        # A config may set any key to nothing.
+        if value is None or not low <= value <= high:
             raise InputError(f"{key} {value}", f"expected a number from {low} to {high}")
     if cfg.INPUT.FORMAT != "RGB":
         raise InputError(

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from selfsam_d2.data.mapper import ImageDatasetMapper
 from selfsam_d2.data.schedule import CropSchedule, PositionSampler
+from selfsam_d2.data.unreadable_images import CountingLoader, SkippingMapper
 from selfsam_d2.engine.architectures import best_metric
 from selfsam_d2.engine.best_model_hook import BestModelHook
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
@@ -30,9 +31,15 @@ from selfsam_d2.engine.data_checks import (
     load_records,
 )
 from selfsam_d2.engine.evaluators import make_evaluator
+from selfsam_d2.engine.finite_loss_hook import FiniteLossHook
+from selfsam_d2.engine.loss_scale_hook import LossScaleHook
 from selfsam_d2.engine.solver import build_optimizer
+from selfsam_d2.engine.stop_hook import StopHook
+from selfsam_d2.engine.training_errors import in_one_line
 
 __all__ = ["CropTrainer", "build_schedule", "index_of"]
+
+STEP_DIGITS = 7  # in the names of checkpoints, as Detectron2 writes them
 
 
 def build_schedule(cfg: Any) -> CropSchedule:
@@ -90,17 +97,22 @@ class CropTrainer(DefaultTrainer):
         optimizer = build_optimizer(cfg, model)
         loader = build_detection_train_loader(
             self.schedule,
-            mapper=mapper,
+            mapper=SkippingMapper(mapper, self.schedule),
             sampler=self.sampler,
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=False,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
         model = _distribute(model)
-        trainer = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = trainer(model, loader, optimizer)
+        self.batches = CountingLoader(loader, cfg.DATALOADER.MAX_BAD)
+        if cfg.SOLVER.AMP.ENABLED:
+            precision = getattr(torch, cfg.SOLVER.AMP.PRECISION)
+            self._trainer = AMPTrainer(model, self.batches, optimizer, precision=precision)
+        else:
+            self._trainer = SimpleTrainer(model, self.batches, optimizer)
         self.scheduler: LRScheduler = self.make_scheduler(optimizer)
         self.checkpointer = SelfSAMCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.stop_hook = StopHook(self.checkpointer)
         self.register_hooks(self.build_hooks())
 
     def make_scheduler(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
@@ -111,17 +123,42 @@ class CropTrainer(DefaultTrainer):
         """As DefaultTrainer; the data go on where the checkpoint stopped."""
         super().resume_or_load(resume)
         self.sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
+        for hook in self._hooks:
+            if isinstance(hook, hooks.PeriodicCheckpointer):
+                # Those of the earlier start count for CHECKPOINTS_KEPT.
+                hook.recent_checkpoints = self._checkpoints_before(self.start_iter)
+
+    def _checkpoints_before(self, step: int) -> list[str]:
+        """Files of a run that is resumed at a step, the oldest first."""
+        files = Path(self.cfg.OUTPUT_DIR).glob("model_" + "[0-9]" * STEP_DIGITS + ".pth")
+        return [str(file) for file in sorted(files) if int(file.stem.split("_")[1]) < step]
 
     def train(self) -> Any:
         """As DefaultTrainer; a new run takes over the folder of an earlier one."""
         if self.start_iter == 0 and comm.is_main_process():
             # Killed before its first checkpoint, it must not be resumed from the earlier run's.
             (Path(self.cfg.OUTPUT_DIR) / "last_checkpoint").unlink(missing_ok=True)
-        return super().train()
+        with in_one_line(self.cfg.OUTPUT_DIR):
+            return super().train()
+
+    def run_step(self) -> None:
+        """As DefaultTrainer; where the data workers were asked to stop too, it is left undone."""
+        try:
+            super().run_step()
+        except Exception:
+            # Without a batch all processes are here, otherwise perhaps only this one.
+            if not (self.batches.ended and any(comm.all_gather(self.stop_hook.asked))):
+                raise
+            self.stop_hook.leave(self.iter - 1)
 
     def build_hooks(self) -> list[HookBase | None]:
-        """DefaultTrainer's hooks and the best model."""
+        """DefaultTrainer's hooks, the best model, and what keeps a run from being lost."""
         built = super().build_hooks()
+        built.insert(index_of(built, hooks.EvalHook), self.stop_hook)
+        built.append(FiniteLossHook(self.cfg.OUTPUT_DIR))
+        if isinstance(self._trainer, AMPTrainer):
+            # Before the checkpoints, of which none is to be of a model that does not learn.
+            built.insert(0, LossScaleHook(self._trainer))
         for hook in built:
             if isinstance(hook, hooks.PeriodicCheckpointer):
                 hook.max_to_keep = self.cfg.SOLVER.CHECKPOINTS_KEPT or None

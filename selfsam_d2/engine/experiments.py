@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 
-from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.engine.architectures import learns_from_points
 from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.config_changes import changed_keys
 from selfsam_d2.engine.method_names import method_of
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
@@ -32,8 +32,9 @@ __all__ = [
 # Keys that change where and how fast a run goes, not what it is.
 NOT_SETTINGS = (
     *("OUTPUT_DIR", "VERSION", "MODEL.DEVICE", "SELF_REFINE.BASE_STORE", "SELF_REFINE.STORE"),
-    *("DATALOADER.NUM_WORKERS", "TEST.EVAL_PERIOD", "TEST.COCO_AP", "SOLVER.CHECKPOINT_PERIOD"),
-    *("SOLVER.CHECKPOINTS_KEPT", "SOLVER.AMP.ENABLED", "CUDNN_BENCHMARK"),
+    *("DATALOADER.NUM_WORKERS", "DATALOADER.MAX_BAD", "TEST.EVAL_PERIOD", "TEST.COCO_AP"),
+    *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.CHECKPOINTS_KEPT", "SOLVER.AMP.ENABLED"),
+    *("SOLVER.AMP.PRECISION", "CUDNN_BENCHMARK"),
 )
 NAMED = 3  # keys that a message names
 CURVE = ("nuclei/AJI", "nuclei/Dice")
@@ -57,13 +58,10 @@ class Experiment:
 
     def settings(self) -> dict[str, Any]:
         """Keys that differ from the defaults, without those of folders and speed."""
-        defaults = get_cfg()
-        add_selfsam_config(defaults)
-        before, after = _flat(defaults), _flat(self.cfg)
         return {
             key: value
-            for key, value in after.items()
-            if key not in NOT_SETTINGS and before.get(key) != value
+            for key, (value, _) in changed_keys(self.cfg).items()
+            if key not in NOT_SETTINGS
         }
 
     def config(self) -> dict[str, Any]:
@@ -76,16 +74,6 @@ class Experiment:
         """What a reader types for this run; the folders are left out."""
         pairs = " ".join(map(shlex.quote, self.overrides))
         return f"python tools/train_net.py --config-file {self.config_file} {pairs}"
-
-
-def _flat(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in cfg.items():
-        if isinstance(value, CfgNode):
-            found.update(_flat(value, f"{prefix}{key}."))
-        else:
-            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return found
 
 
 def plan_experiments(
@@ -148,7 +136,11 @@ def _experiment(
 
 
 def make_record(
-    experiment: Experiment, folder: Path, seconds: float, commit: str | None
+    experiment: Experiment,
+    folder: Path,
+    seconds: float,
+    commit: str | None,
+    evaluation: Path | None = None,
 ) -> dict[str, Any]:
     """What is kept of a run that has ended.
 
@@ -157,6 +149,8 @@ def make_record(
         folder: its OUTPUT_DIR.
         seconds: that its processes took, evaluations included.
         commit: git revision of the code; None: not known.
+        evaluation: OUTPUT_DIR of a later evaluation, whose results are taken in place of those of
+            the training; the record then has no curve.
 
     Raises:
         InputError: the folder holds no result.
@@ -169,7 +163,9 @@ def make_record(
     tests = cfg.DATASETS.TEST
     results = {}
     for name in tests:
-        place = folder / "inference" / (name if len(tests) > 1 else "") / RESULTS_FILE
+        place = (
+            (evaluation or folder) / "inference" / (name if len(tests) > 1 else "") / RESULTS_FILE
+        )
         try:
             results[name] = json.loads(place.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -187,7 +183,7 @@ def make_record(
         "steps": steps,
         "seconds": round(seconds),
         "results": results,
-        "evaluations": _evaluations(rows, steps),
+        "evaluations": _evaluations(rows, steps) if evaluation is None else [],
     }
 
 

@@ -15,8 +15,10 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.summary import write_json
 
 __all__ = [
+    "PREDICTION_KEYS",
     "begin_run",
     "check_run",
+    "commits_of_trained",
     "git_commit",
     "has_checkpoint",
     "locked",
@@ -24,6 +26,8 @@ __all__ = [
     "write_seconds",
 ]
 
+# Beginnings of the keys that a trained model can be evaluated with, however it was trained.
+PREDICTION_KEYS = ("INFERENCE.", "POSTPROCESS.", "TEST.", "DATASETS.TEST")
 SETTINGS = "settings.json"
 CLOCK = "seconds.json"
 LOCK = "lock"
@@ -102,11 +106,36 @@ def begin_run(folder: Path, settings: Mapping[str, Any]) -> str | None:
     if commits[-1:] != [commit]:
         commits.append(commit)
     write_json(folder / SETTINGS, {"settings": dict(settings), "commits": commits})
+    return _joined(commits)
+
+
+def commits_of_trained(folder: Path, settings: Mapping[str, Any]) -> str | None:
+    """Code that a finished run was trained with, if it was the training of some settings.
+
+    Args:
+        folder: of the run.
+        settings: see :func:`check_run`; those of ``PREDICTION_KEYS`` are not compared.
+
+    Returns:
+        see :func:`begin_run`.
+
+    Raises:
+        InputError: it was trained with other settings.
+    """
+    return _joined(_read_begun(folder, settings, but=PREDICTION_KEYS))
+
+
+def _joined(commits: list[str | None]) -> str | None:
     return ", ".join(each or "unknown" for each in commits) if any(commits) else None
 
 
-def _read_begun(folder: Path, settings: Mapping[str, Any]) -> list[str | None]:
-    """Revisions of the starts that a run goes on from, if their settings were these."""
+def _read_begun(
+    folder: Path, settings: Mapping[str, Any], but: tuple[str, ...] = ()
+) -> list[str | None]:
+    """Revisions of the starts that a run goes on from, if their settings were these.
+
+    Keys that begin as one of ``but`` are not compared.
+    """
     if not has_checkpoint(folder):
         return []
     path = folder / SETTINGS
@@ -117,10 +146,14 @@ def _read_begun(folder: Path, settings: Mapping[str, Any]) -> list[str | None]:
         before, commits = begun["settings"], list(begun["commits"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(path, f"cannot be read ({error}); delete the folder") from error
-    if before != settings:
+    before, asked = (
+        {key: value for key, value in each.items() if not key.startswith(but)}
+        for each in (before, settings)
+    )
+    if before != asked:
         raise InputError(
             folder,
-            f"was begun with another {differing(before, settings)}; delete it or change --output",
+            f"was begun with another {differing(before, asked)}; delete it or change --output",
         )
     return commits
 

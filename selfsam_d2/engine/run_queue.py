@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from selfsam_d2.engine.experiments import Experiment, make_record, read_record
 from selfsam_d2.engine.run_folder import (
     begin_run,
     check_run,
+    commits_of_trained,
     has_checkpoint,
     locked,
     read_seconds,
@@ -26,12 +27,14 @@ from selfsam_d2.engine.run_folder import (
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.summary import write_json
 
-__all__ = ["run_experiment", "run_queue"]
+__all__ = ["evaluate_experiment", "run_experiment", "run_queue"]
 
 logger = logging.getLogger(__name__)
 
 TRAIN_NET = Path(__file__).parents[2] / "tools" / "train_net.py"
 CONSOLE = "console.txt"
+MODEL = "model_final.pth"
+EVALUATION = "evaluation"  # folder in that of a run
 TICK = 10.0  # s between two writings of the time that a run has taken
 LAST_LINES = 3
 STOPS = (signal.SIGTERM, signal.SIGHUP)
@@ -45,6 +48,7 @@ def run_queue(
     register: Sequence[str] = (),
     *,
     train: bool = True,
+    eval_only: bool = False,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Run what has no record yet and keep a record of each.
 
@@ -55,6 +59,7 @@ def run_queue(
         records: folder of the records, one JSON each.
         register: ``--register NAME JSON IMAGE_ROOT`` options for the trainings.
         train: False: only collect the records that are there.
+        eval_only: what has no record is evaluated by its trained model and not trained.
 
     Returns:
         records of all that are done, in the given order, and a line for each that failed.
@@ -67,7 +72,7 @@ def run_queue(
     # Before hours are spent: is every record and every folder of one of these runs?
     known = [read_record(records / f"{each.name}.json", each) for each in experiments]
     for experiment, record in zip(experiments, known, strict=True):
-        if train and record is None:
+        if train and not eval_only and record is None:
             check_run(output / experiment.name, experiment.settings())
     for number, (experiment, record) in enumerate(zip(experiments, known, strict=True), start=1):
         if record is not None:
@@ -75,7 +80,8 @@ def run_queue(
         elif train:
             logger.info("run %d of %d: %s", number, len(experiments), experiment.name)
             try:
-                done.append(run_experiment(experiment, output, register))
+                run = evaluate_experiment if eval_only else run_experiment
+                done.append(run(experiment, output, register))
             except InputError as error:
                 failed.append(f"{experiment.name}: {error}")
                 logger.error("%s", failed[-1])
@@ -116,23 +122,65 @@ def run_experiment(
         return make_record(experiment, folder, seconds, commit)
 
 
+def evaluate_experiment(
+    experiment: Experiment, output: Path, register: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Evaluate what a run has trained, with keys of the prediction of its own, and give the record.
+
+    Args:
+        experiment: the run; its settings may differ from those of the training in the keys of
+            :data:`selfsam_d2.engine.run_folder.PREDICTION_KEYS`.
+        output: the trained model lies in the folder of its name in here.
+        register: see :func:`run_queue`.
+
+    Returns:
+        the record, with steps and seconds of the training and no curve.
+
+    Raises:
+        InputError: there is no trained model, it has other settings, or the evaluation failed.
+    """
+    folder = output / experiment.name
+    if not (folder / MODEL).is_file():
+        raise InputError(folder, f"holds no {MODEL}; train it first, without --eval-only")
+    with locked(folder) as lock:
+        commit = commits_of_trained(folder, experiment.settings())
+        command = [
+            *(sys.executable, str(TRAIN_NET), "--config-file", experiment.config_file),
+            *("--eval-only", *register, *experiment.overrides),
+            *("MODEL.WEIGHTS", str(folder / MODEL), "OUTPUT_DIR", str(folder / EVALUATION)),
+        ]
+        _run(command, folder / CONSOLE, lock)
+        return make_record(experiment, folder, read_seconds(folder), commit, folder / EVALUATION)
+
+
 def _train(command: Sequence[str], folder: Path, lock: IO[str]) -> float:
     """Seconds that a training and the earlier starts of its run took."""
-    console = folder / CONSOLE
     before = read_seconds(folder)
     started = time.monotonic()
+
+    def keep_time() -> None:
+        write_seconds(folder, before + time.monotonic() - started)
+
+    _run(command, folder / CONSOLE, lock, keep_time)
+    return read_seconds(folder)
+
+
+def _run(
+    command: Sequence[str], console: Path, lock: IO[str], tick: Callable[[], None] | None = None
+) -> None:
+    """Wait for a process, and call tick now and then and at its end."""
     with console.open("a", encoding="utf-8") as file, _child(command, file, lock) as process:
         while True:
             try:
                 status = process.wait(timeout=TICK)
-                break
             except subprocess.TimeoutExpired:
-                write_seconds(folder, before + time.monotonic() - started)
-    seconds = before + time.monotonic() - started
-    write_seconds(folder, seconds)
+                status = None
+            if tick is not None:
+                tick()
+            if status is not None:
+                break
     if status:
-        raise InputError(console, f"the training ended with status {status}: {_ending(console)}")
-    return seconds
+        raise InputError(console, f"the process ended with status {status}: {_ending(console)}")
 
 
 @contextmanager

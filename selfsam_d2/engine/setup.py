@@ -24,6 +24,7 @@ from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.data_checks import check_evaluation, check_training, check_weights
 from selfsam_d2.engine.memory import keep_freed_memory
+from selfsam_d2.engine.retired_keys import drop_retired
 from selfsam_d2.errors import InputError
 
 __all__ = [
@@ -124,6 +125,7 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
 def _merge_values(cfg: CfgNode, given: dict[str, Any]) -> None:
     if given.pop("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ValueError(f"VERSION must be {cfg.VERSION}")
+    drop_retired(given)
     _make_floats(given, cfg)
     cfg.merge_from_other_cfg(CfgNode(given))
 
@@ -154,13 +156,18 @@ def _merge(merge: Any, what: Any, subject: str) -> None:
         merge(what)
     except (AttributeError, TypeError) as error:
         raise InputError(subject, "is not a mapping of config keys; see configs/") from error
+    except RecursionError as error:
+        raise InputError(subject, "is nested too deeply; see configs/") from error
     except (AssertionError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error.args[0] if len(error.args) == 1 else error) or "cannot be read"
         raise InputError(subject, f"{reason}; the keys stand in selfsam_d2/config.py") from error
 
 
-def check_inputs(args: argparse.Namespace) -> None:
+def check_inputs(args: argparse.Namespace) -> CfgNode:
     """All checks of config, datasets, images and weights for a command line, without a log.
+
+    Returns:
+        The config.
 
     Raises:
         InputError: something cannot be used.
@@ -172,6 +179,7 @@ def check_inputs(args: argparse.Namespace) -> None:
     if not args.eval_only:
         check_training(cfg)
     check_weights(cfg, resume=args.resume)
+    return cfg
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -192,8 +200,5 @@ def setup(args: argparse.Namespace) -> CfgNode:
             cfg.OUTPUT_DIR, f"cannot be written ({error.strerror}); choose another OUTPUT_DIR"
         ) from error
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="selfsam_d2")
-    idle = args.num_gpus > 1 and cfg.MODEL.DEVICE == "cpu"
-    logger.info(
-        "Device: %s%s", cfg.MODEL.DEVICE, "; one process, --num-gpus counts GPUs" if idle else ""
-    )
+    logger.info("Device: %s, %d processes", cfg.MODEL.DEVICE, comm.get_world_size())
     return cfg

@@ -16,13 +16,13 @@ from detectron2.utils import comm
 from numpy.typing import NDArray
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.evaluation.instance_maps import instances_to_map
+from selfsam_d2.evaluation.instance_maps import predicted_map
 from selfsam_d2.evaluation.metrics import nuclei_metrics
 from selfsam_d2.evaluation.summary import format_table, summarise, write_json
 from selfsam_d2.structures.annotation_masks import annotations_to_map
 from selfsam_d2.structures.labels import IGNORE
 
-__all__ = ["RESULTS_FILE", "NucleiEvaluator"]
+__all__ = ["RESULTS_FILE", "NucleiEvaluator", "check_masks", "image_names"]
 
 RESULTS_FILE = "nuclei_metrics.json"
 
@@ -64,7 +64,7 @@ class NucleiEvaluator(DatasetEvaluator):
         records: list[dict[str, Any]] = DatasetCatalog.get(dataset_name)
         check_masks(dataset_name, records)
         self._records = {record["image_id"]: record for record in records}
-        self._names = _image_names(records)
+        self._names = image_names(records)
         self._scores: dict[str, dict[str, float]] = {}
 
     def reset(self) -> None:
@@ -136,10 +136,7 @@ class NucleiEvaluator(DatasetEvaluator):
         return OrderedDict({self.results_key: means})
 
     def _predicted_map(self, output: Mapping[str, Any]) -> NDArray[np.integer[Any]]:
-        if "instance_map" in output:
-            return np.asarray(output["instance_map"].detach().cpu().numpy())
-        instances = output["instances"]
-        return instances_to_map(instances[instances.scores >= self._min_score])
+        return predicted_map(output, self._min_score)
 
     def _metrics(
         self, true: NDArray[np.integer[Any]], pred: NDArray[np.integer[Any]]
@@ -176,8 +173,15 @@ def check_masks(dataset_name: str, records: Sequence[Mapping[str, Any]]) -> None
             )
 
 
-def _image_names(records: Sequence[Mapping[str, Any]]) -> dict[Any, str]:
-    """Name each image by its file stem, or by its whole file name where stems are shared."""
+def image_names(records: Sequence[Mapping[str, Any]]) -> dict[Any, str]:
+    """Name each image by its file stem, or by its whole file name where stems are shared.
+
+    Args:
+        records: dicts with ``file_name`` and ``image_id``.
+
+    Returns:
+        image id -> name, as in ``nuclei_metrics.json``.
+    """
     stems = {record["image_id"]: Path(record["file_name"]).stem for record in records}
     count = Counter(stems.values())
     return {

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry import MultiPolygon, Polygon
 
 from selfsam_d2.structures.outlines import instance_outlines
 
-__all__ = ["CLASS_NAME", "nuclei_to_geojson"]
+__all__ = ["CLASS_NAME", "nuclei_to_geojson", "nucleus_feature"]
 
 CLASS_NAME = "Nucleus"
 COLOR = (255, 230, 0)  # as in the overlays
@@ -66,19 +67,34 @@ def nuclei_to_geojson(
     features = []
     for row, (number, outline) in enumerate(outlines.items()):
         placed = shapely.transform(outline, lambda xy: xy + np.asarray(origin))
-        features.append(
-            {
-                "type": "Feature",
-                "id": str(uuid.uuid5(NAMESPACE, f"{name}/{number}")),
-                "geometry": shapely.geometry.mapping(shapely.orient_polygons(placed)),
-                "properties": {
-                    "objectType": "detection",
-                    "classification": {"name": class_name, "color": list(COLOR)},
-                    "measurements": {
-                        column: round(float(values[row]), DIGITS)
-                        for column, values in columns.items()
-                    },
-                },
-            }
-        )
+        measurements = {column: float(values[row]) for column, values in columns.items()}
+        features.append(nucleus_feature(placed, number, measurements, name, class_name))
     return {"type": "FeatureCollection", "features": features}
+
+
+def nucleus_feature(
+    outline: Polygon | MultiPolygon,
+    number: int,
+    measurements: Mapping[str, float],
+    name: str = "",
+    class_name: str = CLASS_NAME,
+) -> dict[str, Any]:
+    """Describe one nucleus.
+
+    Args:
+        outline: in px of the full image.
+        number: of the nucleus in the image.
+        measurements: name -> value.
+        name: of the image; the UUID of the feature is made from it and the number.
+        class_name: class of the nuclei in QuPath.
+    """
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(NAMESPACE, f"{name}/{number}")),
+        "geometry": shapely.geometry.mapping(shapely.orient_polygons(outline)),
+        "properties": {
+            "objectType": "detection",
+            "classification": {"name": class_name, "color": list(COLOR)},
+            "measurements": {key: round(value, DIGITS) for key, value in measurements.items()},
+        },
+    }

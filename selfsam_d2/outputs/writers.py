@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,22 @@ import tifffile
 from PIL import Image
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.files import writing
 from selfsam_d2.outputs.geojson import CLASS_NAME
 from selfsam_d2.outputs.prediction import NucleiPrediction
 
-__all__ = ["FORMATS", "OutputFormat", "existing_output", "require_packages", "write_output"]
+__all__ = [
+    "FORMATS",
+    "LABELS_32_BIT",
+    "TIFF_TILE",
+    "OutputFormat",
+    "existing_output",
+    "ome_metadata",
+    "replacing",
+    "require_packages",
+    "write_output",
+    "writing",
+]
 
 LABELS_16_BIT = "_labels.png"
 LABELS_32_BIT = "_labels.ome.tif"
@@ -94,23 +106,43 @@ def write_output(
         the file. One with another suffix of the format is removed.
 
     Raises:
-        InputError: it cannot be written.
+        OutputError: it cannot be written.
     """
     form = FORMATS[name]
     suffix = form.suffixes[0] if form.suffix_of is None else form.suffix_of(nuclei)
-    path = folder / f"{stem}{suffix}"
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        try:
-            form.write(nuclei, unfinished, class_name)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        for other in set(form.suffixes) - {suffix}:
-            (folder / f"{stem}{other}").unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(path, f"cannot be written ({error.strerror or error})") from error
+    with replacing(name, folder, stem, suffix) as (path, unfinished):
+        form.write(nuclei, unfinished, class_name)
     return path
+
+
+@contextmanager
+def replacing(name: str, folder: Path, stem: str, suffix: str) -> Iterator[tuple[Path, Path]]:
+    """The file of a format and a path to write it to, see :func:`selfsam_d2.files.writing`.
+
+    Args:
+        name: of the format, a key of ``FORMATS``.
+        folder: an existing folder.
+        stem: of the name.
+        suffix: of the format's. A file with another one of them is removed at the end.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = folder / f"{stem}{suffix}"
+    with writing(path) as unfinished:
+        yield path, unfinished
+    for other in set(FORMATS[name].suffixes) - {suffix}:
+        (folder / f"{stem}{other}").unlink(missing_ok=True)
+
+
+def ome_metadata(microns_per_pixel: float | None) -> dict[str, str]:
+    """What tifffile writes into the OME-XML of a label map; None: unknown."""
+    metadata = {"axes": "YX"}
+    if microns_per_pixel is not None:
+        for axis in "XY":
+            metadata[f"PhysicalSize{axis}"] = str(microns_per_pixel)
+            metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    return metadata
 
 
 def _write_geojson(nuclei: NucleiPrediction, path: Path, class_name: str) -> None:
@@ -130,18 +162,13 @@ def _write_labels(nuclei: NucleiPrediction, path: Path, _: str) -> None:
     if _labels_suffix(nuclei) == LABELS_16_BIT:
         Image.fromarray(nuclei.instance_map.astype(np.uint16)).save(path, format="PNG")
         return
-    metadata = {"axes": "YX"}
-    if nuclei.microns_per_pixel is not None:
-        for axis in "XY":
-            metadata[f"PhysicalSize{axis}"] = str(nuclei.microns_per_pixel)
-            metadata[f"PhysicalSize{axis}Unit"] = "µm"
     tifffile.imwrite(
         path,
         nuclei.instance_map.astype(np.uint32),
         ome=True,
         compression="zlib",
         tile=TIFF_TILE,
-        metadata=metadata,
+        metadata=ome_metadata(nuclei.microns_per_pixel),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,17 @@ from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.outputs.prediction import NucleiPrediction
+from selfsam_d2.prediction.resolution import predict_at_scale, scale_between
 from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
 
 __all__ = ["NucleiPredictor", "config_of_weights"]
 
 CONFIG_OF_RUN = "config.yaml"  # beside the checkpoints of a training
+# Keys that change how fast nuclei are found, and how much memory it takes, but not which.
+SAME_NUCLEI = (
+    *(("MODEL", key) for key in ("DEVICE", "WEIGHTS")),
+    *(("INFERENCE", key) for key in ("BATCH_SIZE", "WORKERS")),
+)
 
 
 class NucleiPredictor:
@@ -70,6 +79,26 @@ class NucleiPredictor:
         self.model = SelfSAMTrainer.build_model(self.cfg).eval()
         load_checkpoint(self.model, checkpoint, weights)
 
+    @property
+    def microns_per_pixel(self) -> float | None:
+        """Of the images that the model was trained on; None: unknown."""
+        return self.cfg.INPUT.NUCLEI.MICRONS_PER_PIXEL or None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with the weights and with every setting that the nuclei may depend on."""
+        digest = hashlib.sha256()
+        for name, values in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        for section, key in SAME_NUCLEI:
+            del cfg[section][key]
+        for section in ("MODEL", "INPUT", "INFERENCE", "POSTPROCESS"):
+            digest.update(cfg[section].dump().encode())
+        return digest.hexdigest()
+
     def __call__(
         self,
         image: NDArray[np.uint8] | Image.Image,
@@ -82,7 +111,9 @@ class NucleiPredictor:
         Args:
             image: (H, W, 3) uint8 RGB, or a PIL image, which is converted to RGB.
             name: of the image, for the files that are made of the prediction.
-            microns_per_pixel: of the image; gives measurements in µm beside those in px.
+            microns_per_pixel: of the image; gives measurements in µm beside those in px. Where
+                that of the model is known as well and differs, the model sees the image in its
+                own resolution; the nuclei are in px of the image all the same.
 
         Raises:
             ValueError: the array has another shape or type.
@@ -93,6 +124,11 @@ class NucleiPredictor:
                 "Expected argument `image` to be (H, W, 3) uint8 RGB, but got "
                 f"{pixels.shape} {pixels.dtype}."
             )
+        scale = scale_between(self.microns_per_pixel, microns_per_pixel)
+        found = predict_at_scale(self._predict, pixels, scale)
+        return replace(found, name=name, microns_per_pixel=microns_per_pixel)
+
+    def _predict(self, pixels: NDArray[np.uint8]) -> NucleiPrediction:
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         with torch.no_grad():
             (found,) = self.model([{"image": tensor}])
@@ -101,8 +137,6 @@ class NucleiPredictor:
             instance_map=found["instance_map"].numpy(),
             scores=found["instances"].scores.numpy(),
             foreground=found["foreground"].numpy(),
-            name=name,
-            microns_per_pixel=microns_per_pixel,
         )
 
 

@@ -4,42 +4,35 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any
 
-import torch
+from detectron2.utils import comm
 from tqdm import tqdm
 
-from selfsam_d2.errors import InputError
-from selfsam_d2.outputs.geojson import CLASS_NAME
-from selfsam_d2.outputs.writers import FORMATS, existing_output, require_packages, write_output
-from selfsam_d2.prediction.sources import ImageSource, Predict
+from selfsam_d2.engine.stop_hook import PASSED_ON, STOPPED
+from selfsam_d2.errors import InputError, OutputError
+from selfsam_d2.outputs.writers import FORMATS, existing_output, require_packages
+from selfsam_d2.prediction.options import Outputs, Predict, say
+from selfsam_d2.prediction.resolution import unknown_resolution
+from selfsam_d2.prediction.sources import ImageSource
+from selfsam_d2.prediction.together import gather
+from selfsam_d2.slides.store import overwrites
 
-__all__ = ["Outputs", "Task", "plan", "predict_images"]
-
-STOPPED = 128  # a shell's status of a process that a signal ended, plus the signal
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where the nuclei of images go, and in which forms.
-
-    Attributes:
-        folder: made if it is not there.
-        formats: keys of :data:`selfsam_d2.outputs.writers.FORMATS`.
-        class_name: class of the nuclei in GeoJSON.
-        overwrite: write again what is there.
-    """
-
-    folder: Path
-    formats: tuple[str, ...]
-    class_name: str = CLASS_NAME
-    overwrite: bool = False
+__all__ = [
+    "Outputs",
+    "Report",
+    "Task",
+    "finish",
+    "plan",
+    "predict_images",
+    "process",
+    "warn_of_unknown_resolution",
+]
 
 
 @dataclass(frozen=True)
@@ -55,6 +48,26 @@ class Task:
     source: ImageSource
     formats: tuple[str, ...]
     kept: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of images.
+
+    Attributes:
+        done: number of images that were begun and are not any more.
+        nuclei: in all of them.
+        failed: those among them that could not be predicted.
+    """
+
+    done: int = 0
+    nuclei: int = 0
+    failed: tuple[str, ...] = ()
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            self.done + other.done, self.nuclei + other.nuclei, self.failed + other.failed
+        )
 
 
 def plan(sources: Sequence[ImageSource], outputs: Outputs) -> list[Task]:
@@ -90,6 +103,8 @@ def _task(source: ImageSource, outputs: Outputs) -> Task:
 
 
 def _present(source: ImageSource, outputs: Outputs) -> dict[str, Path]:
+    if overwrites(outputs.folder, source.stem):
+        return {}
     found = ((name, existing_output(name, outputs.folder, source.stem)) for name in outputs.formats)
     return {name: path for name, path in found if path is not None}
 
@@ -98,7 +113,10 @@ def predict_images(predictor: Predict, tasks: Sequence[Task], outputs: Outputs) 
     """Predict and write, image after image; a line for each on stdout, a bar on a terminal.
 
     An image that cannot be read is a line on stderr, and the next one follows. SIGTERM and Ctrl-C
-    leave the files that are finished, each of them whole.
+    leave the files that are finished, each of them whole, and the finished tiles of a slide.
+
+    Where Detectron2's ``launch`` started several processes, each calls this: images are shared out
+    among them, and so are the tiles of each slide.
 
     Args:
         predictor: called with an image, as a ``NucleiPredictor`` is.
@@ -106,76 +124,114 @@ def predict_images(predictor: Predict, tasks: Sequence[Task], outputs: Outputs) 
         outputs: the same as there.
 
     Raises:
-        InputError: images could not be read, after all others are done; a file cannot be written,
-            at once.
+        InputError: images could not be read or written, after all others are done; in the first
+            process only.
         SystemExit: after SIGTERM.
     """
     waiting = [task for task in tasks if task.formats]
-    failed: list[str] = []
-    nuclei = 0
-    done = 0
+    own = [
+        task
+        for number, task in enumerate(waiting)
+        if task.source.shared or number % comm.get_world_size() == comm.get_rank()
+    ]
+    if comm.is_main_process():
+        warn_of_unknown_resolution(predictor, waiting)
+    report = Report()
+    with _sigterm_exits():
+        try:
+            total = sum(task.source.parts(predictor, outputs) for task in own)
+            hidden = None if comm.is_main_process() else True
+            with tqdm(total=total, unit="part", disable=hidden) as bar:
+                for task in own:
+                    report += process(predictor, task, outputs, bar)
+        except (KeyboardInterrupt, SystemExit):
+            if comm.is_main_process():
+                say(_stopped(report.done, len(waiting), outputs), sys.stderr)
+            raise
+    reports = gather(report)
+    if comm.is_main_process():
+        finish(sum(reports, Report()), tasks, outputs)
+
+
+def warn_of_unknown_resolution(predictor: Predict, waiting: Sequence[Task]) -> None:
+    """Say it once for all images; a slide speaks for itself, its file may tell.
+
+    Args:
+        predictor: as for :func:`predict_images`.
+        waiting: tasks with something to do.
+    """
+    images = [task.source for task in waiting if not task.source.shared]
+    if not images:
+        return
+    unknown = unknown_resolution(predictor.microns_per_pixel, images[0].microns_per_pixel)
+    if unknown is not None:
+        say(f"images: {unknown}", sys.stderr)
+
+
+def process(predictor: Predict, task: Task, outputs: Outputs, bar: Any) -> Report:
+    """Predict one image; what is wrong with it is said on stderr.
+
+    Args:
+        predictor: as for :func:`predict_images`.
+        task: with something to do.
+        outputs: as for :func:`predict_images`.
+        bar: a ``tqdm``, moved on.
+    """
+    source = task.source
+    speaks = comm.is_main_process() or not source.shared
+    if task.kept and speaks:
+        kept = ", ".join(each.name for each in task.kept)
+        say(f"{source.path}: kept: {kept}", sys.stdout)
     try:
-        with _sigterm_exits():
-            for task in tqdm(waiting, unit="image", disable=None):
-                count = _predict_one(predictor, task, outputs)
-                done += 1
-                if count is None:
-                    failed.append(str(task.source.path))
-                else:
-                    nuclei += count
-    except (KeyboardInterrupt, SystemExit):
-        again = "started again" + (" without --overwrite" if outputs.overwrite else "")
-        _say(
-            f"stopped after {done} of {len(waiting)} images; {again} it goes on from there",
-            sys.stderr,
-        )
-        raise
-    skipped = len(tasks) - len(waiting)
-    _say(
-        f"{done - len(failed)} images predicted, {nuclei} nuclei in {outputs.folder}"
+        nuclei = source.process(predictor, task.formats, outputs, bar)
+    except OutputError:
+        raise  # the next image would fare no better
+    except InputError as error:
+        if not speaks:
+            return Report()
+        say(" ".join(str(error).split()), sys.stderr)
+        return Report(1, 0, (str(source.path),))
+    return Report(1, nuclei) if speaks else Report()
+
+
+def finish(report: Report, tasks: Sequence[Task], outputs: Outputs) -> None:
+    """Say what was done on stdout.
+
+    Raises:
+        InputError: images failed.
+    """
+    skipped = sum(not task.formats for task in tasks)
+    predicted = report.done - len(report.failed)
+    say(
+        f"{predicted} images predicted, {report.nuclei} nuclei in {outputs.folder}"
         + (f"; {skipped} images skipped, their files are there (--overwrite)" if skipped else ""),
         sys.stdout,
     )
-    if failed:
-        raise InputError(f"{len(failed)} of {len(tasks)} images failed: {', '.join(failed)}")
+    if report.failed:
+        failed = ", ".join(report.failed)
+        raise InputError(f"{len(report.failed)} of {len(tasks)} images failed: {failed}")
 
 
-def _predict_one(predictor: Predict, task: Task, outputs: Outputs) -> int | None:
-    """Number of nuclei, or None if the image cannot be predicted, which is said."""
-    started = time.monotonic()
-    path = task.source.path
-    try:
-        nuclei = task.source.predict(predictor)
-    except InputError as error:
-        _say(" ".join(str(error).split()), sys.stderr)
-        return None
-    except (MemoryError, torch.OutOfMemoryError):
-        _say(f"{path}: not enough memory; cut it into tiles", sys.stderr)
-        return None
-    for name in task.formats:
-        write_output(name, nuclei, outputs.folder, task.source.stem, outputs.class_name)
-    kept = f" (kept: {', '.join(each.name for each in task.kept)})" if task.kept else ""
-    seconds = time.monotonic() - started
-    _say(f"{path}: {len(nuclei)} nuclei{kept}, {seconds:.1f} s", sys.stdout)
-    return len(nuclei)
-
-
-def _say(line: str, stream: TextIO) -> None:
-    """One line, above the bar if there is one, at once."""
-    tqdm.write(line, file=stream)
-    stream.flush()
+def _stopped(done: int, of: int, outputs: Outputs) -> str:
+    again = "started again" + (" without --overwrite" if outputs.overwrite else "")
+    return f"stopped after {done} of {of} images; {again} it goes on from there"
 
 
 @contextmanager
 def _sigterm_exits() -> Iterator[None]:
-    """SIGTERM unwinds the stack, so that unfinished files are removed."""
+    """SIGTERM, passed on or not, unwinds the stack once, so that unfinished files are removed."""
+    asked = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        raise SystemExit(STOPPED + number)
+        del number, frame
+        nonlocal asked
+        if not asked:  # it comes again where one of several processes was the first to end
+            asked = True
+            raise SystemExit(STOPPED)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, PASSED_ON)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,24 +1,25 @@
-"""Which images a user means by files, folders and patterns, and how each is predicted."""
+"""Which images a user means by files, folders and patterns, and how one is predicted whole."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from selfsam_d2.data.images import IMAGE_SUFFIXES, find_images, read_image
+import torch
+
+from selfsam_d2.data.images import IMAGE_SUFFIXES, find_images, has_fourth_channel, read_image
 from selfsam_d2.errors import InputError
-from selfsam_d2.outputs.prediction import NucleiPrediction
+from selfsam_d2.outputs.writers import write_output
+from selfsam_d2.prediction.options import Outputs, Predict, SourceFile, say, warn
+from selfsam_d2.prediction.slides import SlideFile
+from selfsam_d2.slides.reader import SLIDE_SUFFIXES, is_slide
 
-__all__ = ["ImageFile", "ImageSource", "Predict", "find_sources"]
-
-Predict = Callable[..., NucleiPrediction]  # as NucleiPredictor is called
-# Formats of whole slides that are nothing else; a TIFF may be either.
-SLIDE_SUFFIXES = frozenset(
-    {".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"}
-)
+__all__ = ["ImageFile", "ImageSource", "find_sources"]
 
 
 class ImageSource(Protocol):
@@ -35,49 +36,81 @@ class ImageSource(Protocol):
     @property
     def stem(self) -> str: ...
 
-    def predict(self, predictor: Predict) -> NucleiPrediction:
-        """Read it and find its nuclei.
+    @property
+    def shared(self) -> bool:
+        """Whether all processes work on it together; else it is for one of them."""
+        ...
+
+    @property
+    def microns_per_pixel(self) -> float | None: ...
+
+    def parts(self, predictor: Predict, outputs: Outputs) -> int:
+        """Steps of the bar that it takes."""
+        ...
+
+    def process(
+        self, predictor: Predict, formats: Sequence[str], outputs: Outputs, bar: Any
+    ) -> int:
+        """Find its nuclei, write the files, say so on stdout.
+
+        Args:
+            predictor: as a ``NucleiPredictor``.
+            formats: to write.
+            outputs: where to.
+            bar: moved on by :meth:`parts`.
+
+        Returns:
+            number of nuclei.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or a file not be written.
         """
         ...
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """A PNG, JPEG or TIFF that is read as a whole.
-
-    Attributes:
-        path: of the file.
-        microns_per_pixel: of the image; None: unknown.
-    """
-
-    path: Path
-    microns_per_pixel: float | None = None
+class ImageFile(SourceFile):
+    """A PNG, JPEG or TIFF that is read as a whole."""
 
     @property
-    def stem(self) -> str:
-        """Name of the file without its last suffix."""
-        return self.path.stem
+    def shared(self) -> bool:
+        """It is for one process."""
+        return False
 
-    def predict(self, predictor: Predict) -> NucleiPrediction:
-        """Read the file and find its nuclei.
+    def parts(self, predictor: Predict, outputs: Outputs) -> int:
+        """One, whatever its size."""
+        del predictor, outputs
+        return 1
+
+    def process(
+        self, predictor: Predict, formats: Sequence[str], outputs: Outputs, bar: Any
+    ) -> int:
+        """Read the file, find its nuclei, write them.
 
         Raises:
-            InputError: as :func:`selfsam_d2.data.images.read_image`.
+            InputError: as :func:`selfsam_d2.data.images.read_image` and
+                :func:`selfsam_d2.outputs.writers.write_output`; or memory runs out.
         """
-        return predictor(
-            read_image(self.path),
-            name=self.path.name,
-            microns_per_pixel=self.microns_per_pixel,
-        )
+        started = time.monotonic()
+        bar.update()
+        image = read_image(self.path)
+        if has_fourth_channel(self.path):
+            warn(self.path, "4 channels; the fourth (alpha) is left out")
+        try:
+            nuclei = predictor(image, name=self.path.name, microns_per_pixel=self.microns_per_pixel)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise InputError(self.path, "not enough memory; cut it into tiles") from error
+        for name in formats:
+            write_output(name, nuclei, outputs.folder, self.stem, outputs.class_name)
+        seconds = time.monotonic() - started
+        say(f"{self.path}: {len(nuclei)} nuclei, {seconds:.1f} s", sys.stdout)
+        return len(nuclei)
 
 
 def find_sources(
     inputs: Sequence[str], microns_per_pixel: float | None = None
 ) -> list[ImageSource]:
-    """The images that files, folders and patterns name, each once.
+    """The images and slides that files, folders and patterns name, each once.
 
     Args:
         inputs: a file; a folder, whose images count without those of its sub-folders; or a pattern
@@ -88,14 +121,10 @@ def find_sources(
         in the order of ``inputs``, within a folder or pattern sorted.
 
     Raises:
-        InputError: an input names no image, or a whole slide, or two images have one stem.
+        InputError: an input names no image, or two images have one stem.
     """
     by_stem: dict[str, Path] = {}
     for path in _paths(inputs):
-        if path.suffix.lower() in SLIDE_SUFFIXES:
-            raise InputError(
-                path, "a whole slide; images are read from PNG, JPEG and TIFF, so export regions"
-            )
         other = by_stem.setdefault(path.stem, path)
         if other.resolve() != path.resolve():
             raise InputError(
@@ -103,16 +132,21 @@ def find_sources(
                 f"its outputs would have the names of those of {other}; rename one, or predict "
                 "them into two folders",
             )
-    return [ImageFile(path, microns_per_pixel) for path in by_stem.values()]
+    return [
+        (SlideFile if is_slide(path) else ImageFile)(path, microns_per_pixel)
+        for path in by_stem.values()
+    ]
 
 
 def _paths(inputs: Sequence[str]) -> Iterator[Path]:
     for given in inputs:
         path = Path(given).expanduser()
         if path.is_dir():
-            slides = (each for each in sorted(path.iterdir()) if _may_be_image(each, slide=True))
+            slides = [each for each in sorted(path.iterdir()) if _may_be_image(each, slide=True)]
             yield from slides
-            yield from find_images(path).values()
+            # A folder of slides need not hold an image.
+            if not slides or any(map(_may_be_image, path.iterdir())):
+                yield from find_images(path).values()
         elif path.is_file():
             yield path
         elif glob.has_magic(given):
@@ -126,7 +160,8 @@ def _matches(pattern: str) -> list[Path]:
     images = [each for each in found if _may_be_image(each) or _may_be_image(each, slide=True)]
     if not images:
         raise InputError(
-            pattern, f"no image matches this pattern ({', '.join(sorted(IMAGE_SUFFIXES))})"
+            pattern,
+            f"no image matches this pattern ({', '.join(sorted(IMAGE_SUFFIXES | SLIDE_SUFFIXES))})",
         )
     return images
 

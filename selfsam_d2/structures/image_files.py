@@ -12,11 +12,19 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import tifffile
 from PIL import Image
 
 from selfsam_d2.errors import InputError
 
-__all__ = ["DECODE_ERRORS", "files_by_stem", "quiet_decoders", "require_file"]
+__all__ = [
+    "DECODE_ERRORS",
+    "MAX_TEXT",
+    "files_by_stem",
+    "opened_tiff",
+    "quiet_decoders",
+    "require_file",
+]
 
 # What Pillow, tifffile and numpy raise on a damaged file, depending on the broken byte.
 DECODE_ERRORS: tuple[type[Exception], ...] = (
@@ -36,6 +44,9 @@ DECODE_ERRORS: tuple[type[Exception], ...] = (
     zlib.error,
     Image.DecompressionBombError,
 )
+MEBIBYTE = 1 << 20
+# Parsed, a text takes about ten times its size of memory.
+MAX_TEXT = 2048 * MEBIBYTE
 _STDERR = 2
 
 
@@ -75,16 +86,34 @@ def _muted_stderr_descriptor() -> Iterator[None]:
         os.close(original)
 
 
-def require_file(path: Path) -> None:
+def require_file(path: Path, most: int | None = None) -> None:
     """Check that ``path`` is a file.
 
+    Args:
+        path: looked at, not opened.
+        most: bytes that it may have, for what is read into memory as a whole.
+
     Raises:
-        InputError: there is nothing at ``path``, or a folder.
+        InputError: there is nothing at ``path``, or a folder, or the file is larger.
     """
-    if path.is_dir():
+    # Unlike those of pathlib, they answer for a name that is too long as well.
+    if os.path.isdir(path):
         raise InputError(path, "is a folder, a file is needed")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(path, "no such file; check the path")
+    if most is not None and path.stat().st_size > most:
+        raise InputError(path, f"is larger than {most / MEBIBYTE:.0f} MiB; split it by image")
+
+
+def opened_tiff(path: Path) -> tifffile.TiffFile:
+    """A TIFF whose pages can be read in turn; to be used in a ``with`` statement.
+
+    A page of a damaged file may be its own next one. Counting the pages finds that and ends there;
+    iterating over pages that were not counted goes on for ever.
+    """
+    tiff = tifffile.TiffFile(path)
+    len(tiff.pages)
+    return tiff
 
 
 def files_by_stem(folder: str | Path, suffixes: Collection[str], what: str) -> dict[str, Path]:

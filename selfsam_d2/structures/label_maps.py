@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 from PIL import Image
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
     files_by_stem,
+    opened_tiff,
     quiet_decoders,
     require_file,
 )
@@ -84,7 +84,8 @@ def _read_with_pillow(path: Path) -> npt.NDArray[np.generic]:
 def _read_tiff(path: Path) -> npt.NDArray[np.generic]:
     """tifffile knows every integer type, Pillow the compressions that tifffile has no codec for."""
     try:
-        return np.asarray(tifffile.imread(path))
+        with opened_tiff(path) as tiff:
+            return np.asarray(tiff.asarray())
     except DECODE_ERRORS:
         return _read_with_pillow(path)
 

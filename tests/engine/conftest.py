@@ -1,6 +1,10 @@
 """A made dataset and a small training configuration."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,8 @@ from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.data.synthetic import write_synthetic_dataset
 from selfsam_d2.engine.setup import load_config
 
+TIMEOUT = 900  # s; processes that wait for each other do so for ever
+SCRIPT = Path(__file__).parent / "killable_training.py"
 CONFIG = str(Path(__file__).parents[2] / "configs" / "demo.yaml")
 SMALL = [
     *("MODEL.SAM.INPUT_SIDE", "64", "INPUT.NUCLEI.CROP", "64", "SOLVER.IMS_PER_BATCH", "1"),
@@ -62,5 +68,39 @@ def read_log():
     def read(folder):
         rows = (Path(folder) / "metrics.json").read_text().splitlines()
         return {row["iteration"]: row for row in map(json.loads, rows)}
+
+    return read
+
+
+@pytest.fixture
+def train(dataset):
+    """Function: OUTPUT_DIR, KEY VALUE pairs -> a training that ended, perhaps by a signal."""
+
+    def run(output, *pairs, processes=1, resume="fresh", kill_at=-1, number=signal.SIGKILL):
+        splits = [dataset[name] for name in ("train", "val")]
+        files = [part for split in splits for part in (split.json_file, split.image_root)]
+        command = [sys.executable, SCRIPT, processes, output, *files, resume, kill_at, int(number)]
+        arguments = [str(part) for part in (*command, *pairs)]
+        # In a group of its own, all of which a signal may be sent to.
+        return subprocess.run(
+            arguments,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+            timeout=TIMEOUT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    return run
+
+
+@pytest.fixture
+def losses():
+    """Function: OUTPUT_DIR of ``train`` -> losses by step."""
+
+    def read(output):
+        rows = [json.loads(row) for row in (output / "losses.jsonl").read_text().splitlines()]
+        return {row.pop("iteration"): row for row in rows}
 
     return read

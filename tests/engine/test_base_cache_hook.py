@@ -171,6 +171,7 @@ def test_each_rank_makes_its_share_and_reads_all(small_config, tmp_path, monkeyp
     (hook,) = (each for each in trainer._hooks if isinstance(each, BaseCacheHook))
     folder = tmp_path / "run" / "base_masks"
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("detectron2.utils.comm.all_gather", lambda own: [[0], [1]])
     made = []
     for rank in range(2):
         monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
@@ -179,6 +180,29 @@ def test_each_rank_makes_its_share_and_reads_all(small_config, tmp_path, monkeyp
     stems = [Path(record["file_name"]).stem for record in hook.records]
     assert made == [{stems[0]}, set(stems)]
     assert all(trainer.base_cache.holds(record) for record in hook.records)
+
+
+def test_what_is_missing_is_shared_out_whoever_finds_it(small_config, monkeypatch):
+    (hook,) = (
+        each
+        for each in SelfSAMTrainer(small_config(*CACHED))._hooks
+        if isinstance(each, BaseCacheHook)
+    )
+    hook.records = [{"image_id": number} for number in range(5)]
+    monkeypatch.setattr(hook.cache, "holds", lambda record: record["image_id"] not in (0, 4))
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    looked_at, shares = [], []
+
+    def all_gather(own):
+        looked_at.append(own)
+        return [[0, 4], []]
+
+    monkeypatch.setattr("detectron2.utils.comm.all_gather", all_gather)
+    for rank in range(2):
+        monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
+        shares.append(hook._share())
+    assert looked_at == [[0, 4], []]
+    assert shares == [[{"image_id": 0}], [{"image_id": 4}]]
 
 
 @pytest.mark.parametrize(

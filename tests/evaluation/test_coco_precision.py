@@ -12,7 +12,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, Instances
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from skimage.draw import disk
 
@@ -105,6 +105,6 @@ def test_precision_is_that_of_cocos_own_code(tmp_path_factory, seed, spacing, cr
             stock.process([{"image_id": image_id}], [output])
         want, got = (each.evaluate(img_ids=only)["segm"] for each in (stock, own))
         assert got == pytest.approx(want, abs=1e-9, nan_ok=True)
-        assert 0 < want["AP"] < 100
+        assume(0 < want["AP"] < 100)  # else the example is equal, but says little
     finally:
         MetadataCatalog.pop(NAME)

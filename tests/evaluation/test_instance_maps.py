@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selfsam_d2.evaluation.instance_maps import instances_to_map
+from selfsam_d2.evaluation.instance_maps import instances_to_map, results_to_map
 from selfsam_d2.structures.annotation_masks import annotation_to_rle, annotations_to_map
 from selfsam_d2.structures.rle_masks import RLEMasks
 
@@ -107,3 +107,21 @@ def test_bad_sizes_and_missing_masks():
         annotations_to_map([{"segmentation": encode(np.ones((H, W)))}], 7, 7)
     with pytest.raises(ValueError, match="`pred_masks`"):
         instances_to_map(Instances((H, W), scores=torch.zeros(0)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(stacks, st.data())
+def test_results_of_coco_evaluators_are_painted_as_predictions_are(stack, data):
+    scores = data.draw(
+        st.lists(st.sampled_from([0.2, 0.5, 0.9]), min_size=len(stack), max_size=len(stack))
+    )
+    instances = Instances((H, W))
+    instances.pred_masks = torch.from_numpy(stack)
+    instances.scores = torch.tensor(scores, dtype=torch.float64)
+    rles = RLEMasks([encode(mask) for mask in stack], H, W).rles
+    results = [
+        {"segmentation": rle, "score": score} for rle, score in zip(rles, scores, strict=True)
+    ]
+    for least in (0.0, 0.5):
+        expected = instances_to_map(instances[instances.scores >= least])
+        np.testing.assert_array_equal(results_to_map(results, H, W, least), expected)

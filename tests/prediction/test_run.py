@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from selfsam_d2.engine.stop_hook import PASSED_ON, STOPPED
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.outputs.prediction import NucleiPrediction
 from selfsam_d2.prediction.run import Outputs, plan, predict_images
@@ -24,6 +25,9 @@ FORMATS = ("geojson", "csv", "overlay")
 
 class Fake:
     """Finds what is dark; does something of the test's at a call."""
+
+    fingerprint = "fake"
+    microns_per_pixel: float | None = 0.5
 
     def __init__(self, **at: Any) -> None:
         self.names: list[str] = []
@@ -68,7 +72,7 @@ def sigterm() -> Iterator[Any]:
 
 def run(images: Path, fake: Fake, formats: tuple[str, ...] = FORMATS, **more: Any) -> None:
     outputs = Outputs(images.parent / "out", formats, **more)
-    predict_images(fake, plan(find_sources([str(images)]), outputs), outputs)
+    predict_images(fake, plan(find_sources([str(images)], 0.5), outputs), outputs)
 
 
 def names(images: Path) -> list[str]:
@@ -93,6 +97,16 @@ def test_each_image_has_its_files_and_its_line(images: Path, capfd: Any) -> None
     assert len(lines) == 4
     assert lines[3].startswith("3 images predicted, 6 nuclei")
     assert err == ""
+
+
+def test_an_unknown_resolution_is_said_once(images: Path, capfd: Any) -> None:
+    fake = Fake()
+    fake.microns_per_pixel = None
+    run(images, fake)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("images: µm/px of the model (INPUT.NUCLEI.MICRONS_PER_PIXEL) unknown")
+    run(images, fake)  # nothing is predicted
+    assert capfd.readouterr().err == ""
 
 
 def test_what_is_there_is_skipped_and_counted(images: Path, capfd: Any) -> None:
@@ -157,6 +171,22 @@ def test_what_is_finished_stays_after_a_stop(
     again = Fake()
     run(images, again)
     assert again.names == ["b.png", "c.png"]
+
+
+def test_a_stop_that_comes_twice_is_one(
+    images: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say(text: str, stream: Any) -> None:
+        if text.startswith("stopped"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        stream.write(f"{text}\n")
+
+    monkeypatch.setattr("selfsam_d2.prediction.run.say", say)
+    with pytest.raises(SystemExit) as stopped:
+        run(images, Fake(b=lambda: os.kill(os.getpid(), PASSED_ON)))
+    assert stopped.value.code == STOPPED
+    assert capfd.readouterr().err.count("stopped after 1 of 3 images") == 1
+    assert signal.getsignal(PASSED_ON) is signal.SIG_DFL
 
 
 def test_a_stop_within_a_write_leaves_no_half_file(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.prediction.options import Outputs
+from selfsam_d2.prediction.slides import SlideFile
 from selfsam_d2.prediction.sources import ImageFile, find_sources
 
 
@@ -59,28 +62,39 @@ def test_one_stem_twice_names_both(folder: Path) -> None:
         ("nothing.png", "no such file"),
         ("*.bmp", "no image matches"),
         ("none", "no image in this folder"),
-        ("slides", "whole slide"),
-        ("slides/x.SVS", "whole slide"),
-        ("slides/*", "whole slide"),
     ],
 )
 def test_what_cannot_be_found_is_one_line(given: str, word: str, folder: Path) -> None:
     (folder / "none").mkdir()
-    (folder / "slides").mkdir()
-    (folder / "slides" / "x.SVS").write_bytes(b"")
     with pytest.raises(InputError, match=word) as error:
         find_sources([str(folder / given)])
     assert str(error.value).count("\n") == 0
 
 
-def test_an_image_is_handed_to_the_predictor_with_its_name_and_resolution(folder: Path) -> None:
+def test_slides_are_found_beside_images_and_alone(folder: Path) -> None:
+    (folder / "slides").mkdir()
+    (folder / "slides" / "x.SVS").write_bytes(b"")
+    (folder / "y.ndpi").write_bytes(b"")
+    assert found(folder) == ["y.ndpi", "a.jpg", "b.png", "c.d.TIF"]
+    for given in ("slides", "slides/*", "slides/x.SVS"):
+        (source,) = find_sources([str(folder / given)], 0.25)
+        assert source == SlideFile(folder / "slides" / "x.SVS", 0.25)
+        assert source.stem == "x"
+
+
+def test_an_image_is_handed_to_the_predictor_with_its_name_and_resolution(
+    folder: Path, finder: Any, tmp_path: Path
+) -> None:
     calls = []
 
-    def predict(image: np.ndarray, **more: object) -> str:
-        calls.append((image.shape, more))
-        return "nuclei"
+    class Predictor(finder):  # type: ignore[misc, valid-type]
+        def __call__(self, image: Any, **more: Any) -> Any:
+            calls.append((image.shape, more))
+            return super().__call__(image, **more)
 
     (source,) = find_sources([str(folder / "b.png")], microns_per_pixel=0.5)
     assert source == ImageFile(folder / "b.png", 0.5)
-    assert source.predict(predict) == "nuclei"
+    outputs = Outputs(tmp_path, ("csv",))
+    assert source.process(Predictor(), ("csv",), outputs, tqdm(disable=True)) == 0
     assert calls == [((6, 8, 3), {"name": "b.png", "microns_per_pixel": 0.5})]
+    assert (tmp_path / "b.csv").is_file()

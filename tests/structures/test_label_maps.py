@@ -138,3 +138,17 @@ def test_find_label_maps_errors(tmp_path):
     (tmp_path / "a.npy").touch()
     with pytest.raises(InputError, match=r"a\.png: same name as a\.npy"):
         find_label_maps(tmp_path)
+
+
+def test_a_page_that_is_its_own_next_one_is_no_endless_file(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((4, 4), np.int32))
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        # Behind its tags a page has the place of the next one, 0 for none.
+        end = page.offset + 2 + 12 * len(page.tags)
+    content = bytearray(path.read_bytes())
+    assert content[end : end + 4] == bytes(4)
+    content[end : end + 4] = page.offset.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert (read_label_map(path) == 1).all()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from selfsam_d2.structures.rle_masks import RLEMasks
+from selfsam_d2.structures.rle_masks import RLEMasks, crop_to_rle
 
 MAP = np.array(
     [
@@ -171,3 +171,24 @@ def test_detectron2_draws_the_same_picture_as_for_dense_masks(mode):
         pictures.append(drawing.draw_instance_predictions(instances).get_image())
     assert (pictures[0] != 128).any()
     np.testing.assert_array_equal(pictures[0], pictures[1])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=6)).filter(np.any),
+    st.tuples(*[st.integers(0, 3)] * 4),
+)
+def test_the_run_lengths_of_a_crop_are_those_of_the_image(mask, around):
+    top, bottom, left, right = around
+    image = np.pad(mask, ((top, bottom), (left, right)))
+    found = crop_to_rle(mask, left, top, *image.shape)
+    expected = coco_mask.encode(np.asfortranarray(image.astype(np.uint8)))
+    assert found == {"size": list(image.shape), "counts": expected["counts"].decode()}
+
+
+def test_run_lengths_of_a_large_image_need_no_memory_of_its_size():
+    rle = crop_to_rle(np.ones((3, 2), dtype=bool), 60_000, 50_000, 65_535, 65_537)
+    assert coco_mask.area(rle) == 6
+    assert coco_mask.toBbox(rle).tolist() == [60_000, 50_000, 2, 3]
+    with pytest.raises(ValueError, match="at most 4294967295 px"):
+        crop_to_rle(np.ones((3, 2), dtype=bool), 0, 0, 65_536, 65_536)

@@ -1,8 +1,6 @@
 """The benchmark: both sides give the same, and what it writes is what it measured."""
 
 import json
-import runpy
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -20,17 +18,8 @@ def tools_on_path(monkeypatch):
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
-        try:
-            runpy.run_path(str(TOOLS / "benchmark.py"), run_name="__main__")
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capfd.readouterr()
-
-    return run
+def run(run_here):
+    return partial(run_here, TOOLS / "benchmark.py")
 
 
 @pytest.fixture

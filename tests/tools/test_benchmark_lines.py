@@ -24,6 +24,8 @@ def lines(monkeypatch):
         "FEW_POINTS": 1,
         "MANY_POINTS": 2,
         "IMAGE_SIDE": 250,
+        "SLIDE_SIDE": 300,
+        "SLIDE_NUCLEI": 9,
     }.items():
         monkeypatch.setattr(lines, name, value)
     return lines
@@ -38,6 +40,7 @@ def lines(monkeypatch):
         ("base_cache_step", ["base_cache_step_time"]),
         ("predict", ["predict_time", "predict_time_windows"]),
         ("points_memory", ["points_memory_growth", "points_memory_added"]),
+        ("slide", ["slide_gb"]),
     ],
 )
 def test_a_line_is_measured(lines, name, keys):
@@ -46,7 +49,7 @@ def test_a_line_is_measured(lines, name, keys):
     for line in measured:
         assert line.ours > 0
         assert line.other is None or line.other > 0
-        assert (line.ratio is None) == (line.key in ("vitb_step_gb", "vith_step_gb"))
+        assert (line.ratio is None) == (line.key in ("vitb_step_gb", "vith_step_gb", "slide_gb"))
 
 
 def test_windows_that_differ_are_no_comparison(lines, monkeypatch):

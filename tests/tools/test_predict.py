@@ -7,32 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+import tifffile
 from PIL import Image
 
 from selfsam_d2.data.synthetic import make_synthetic_image
-from selfsam_d2.engine.setup import load_config
-from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.structures.label_maps import read_label_map
 
 ROOT = Path(__file__).parents[2]
-TINY = [
-    *("MODEL.WEIGHTS", "", "MODEL.SAM.INPUT_SIDE", "128", "INPUT.NUCLEI.CROP", "64"),
-    *("INFERENCE.WINDOW", "64", "INFERENCE.OVERLAP", "16", "INFERENCE.TILE", "0"),
-    # Random weights are not sure of anything.
-    *("POSTPROCESS.FOREGROUND_THRESHOLD", "0.5", "SEED", "1"),
-]
+ALL_FORMATS = ("geojson", "labels", "overlay", "coco", "csv", "parquet")
 SUFFIXES = (".csv", ".geojson", "_labels.png", "_overlay.png")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    cfg = load_config(str(ROOT / "configs" / "monuseg_vitt.yaml"), TINY)
-    torch.manual_seed(0)
-    torch.save({"model": SelfSAMTrainer.build_model(cfg).state_dict()}, folder / "model_final.pth")
-    (folder / "config.yaml").write_text(cfg.dump())
-    return str(folder / "model_final.pth")
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +31,18 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(weights, images, tmp_path_factory):
+def done(tiny_run, images, svs, tmp_path_factory):
     """Folder of outputs; name of a command -> its exit status and stderr."""
     folder = tmp_path_factory.mktemp("done")
-    slide = folder / "scan.svs"
-    slide.write_bytes(b"")
-    given = ["--weights", weights, "--input"]
+    image, _ = make_synthetic_image(np.random.default_rng(9), 96, 12)
+    slide = svs(folder / "scan.svs", image, 0.4)
+    cut = ["--tile", "64", "--tile-margin", "16", "INPUT.NUCLEI.MICRONS_PER_PIXEL", "0.5"]
+    cut += ["POSTPROCESS.FOREGROUND_THRESHOLD", "0.48"]  # smaller tiles are less sure
+    given = ["--weights", str(tiny_run / "model_final.pth"), "--input"]
     out, wrong = str(folder / "out"), str(folder / "wrong")
     bad = ["--weights", "no_such.pth", "--output", wrong, "--input", str(images / "a.png")]
+    csv = ["--formats", "csv", "--microns-per-pixel", "0.5", *cut]
+    mixed = [*given, str(images), str(slide), *csv]
     commands = {
         "folder": [*given, str(images), "--microns-per-pixel", "0.5", "--output", out],
         "again": [*given, str(images / "[ab].png"), "--output", out, "--resume"],
@@ -64,7 +51,12 @@ def done(weights, images, tmp_path_factory):
             *(str(folder / "none"), "POSTPROCESS.FOREGROUND_THRESHOLD", "1.0"),
         ],
         "--formats": [*bad, "--formats", "svg"],
-        "whole slide": [*bad, str(slide)],
+        "slide": [*given, str(slide), "--output", out, "--formats", *ALL_FORMATS, *cut],
+        "one": [*mixed, "--output", str(folder / "one")],
+        "processes": [*mixed, "--output", str(folder / "processes"), "--num-processes", "2"],
+        "ray": [*mixed, "--output", str(folder / "ray"), "--ray", "local", "--num-processes", "2"],
+        "--tile": [*bad, "--tile", "3"],
+        "--num-gpus": [*bad, "--num-gpus", "0"],
         "--microns-per-pixel": [*bad, "--microns-per-pixel", "-1"],
         "not allowed with": [*bad, "--overwrite", "--resume"],
         "no_such.pth": bad,
@@ -86,12 +78,15 @@ def test_a_folder_is_predicted_and_what_is_broken_named(done, images):
     status, stderr = results["folder"]
     assert status == 2, stderr
     lines = stderr.splitlines()
-    assert len(lines) == 2, stderr
-    assert lines[0].startswith(f"{images / 'c.png'}: truncated")
-    assert lines[1] == f"error: 1 of 3 images failed: {images / 'c.png'}"
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        f"{stem}{suffix}" for stem in "ab" for suffix in SUFFIXES
+    assert len(lines) == 3, stderr
+    assert lines[0].startswith(
+        "images: µm/px of the model (INPUT.NUCLEI.MICRONS_PER_PIXEL) unknown"
     )
+    assert lines[1].startswith(f"{images / 'c.png'}: truncated")
+    assert lines[2] == f"error: 1 of 3 images failed: {images / 'c.png'}"
+    assert sorted(
+        path.name for path in out.iterdir() if not path.name.startswith("scan")
+    ) == sorted(f"{stem}{suffix}" for stem in "ab" for suffix in SUFFIXES)
     nuclei = read_label_map(out / "a_labels.png").max()
     assert nuclei > 0
     header, *rows = (out / "a.csv").read_text().splitlines()
@@ -101,15 +96,52 @@ def test_a_folder_is_predicted_and_what_is_broken_named(done, images):
     assert results["again"] == [0, ""]
 
 
+def test_a_slide_has_the_files_of_an_image(done):
+    folder, results = done
+    assert results["slide"] == [0, ""]
+    names = (f"scan{suffix}" for suffix in (*SUFFIXES, ".coco.json", ".parquet"))
+    expected = sorted(name.replace("_labels.png", "_labels.ome.tif") for name in names)
+    assert sorted(path.name for path in (folder / "out").glob("scan*")) == expected
+    labels = tifffile.imread(folder / "out" / "scan_labels.ome.tif")
+    assert labels.shape == (96, 96)
+    count = labels.max()
+    assert count > 0
+    _, *rows = (folder / "out" / "scan.csv").read_text().splitlines()
+    assert len(rows) == count
+    assert len(json.loads((folder / "out" / "scan.coco.json").read_text())["annotations"]) == count
+
+
+@pytest.mark.parametrize("way", ["processes", "ray"])
+def test_several_workers_write_what_one_writes(way, done, images):
+    folder, results = done
+    assert results["one"][0] == 2
+    status, stderr = results[way]
+    assert status == 2, stderr
+    lines = stderr.splitlines()
+    assert len(lines) == 2, stderr
+    assert lines[0].startswith(f"{images / 'c.png'}: truncated")
+    assert lines[1] == f"error: 1 of 4 images failed: {images / 'c.png'}"
+    assert {path.name for path in (folder / way).iterdir()} == {"a.csv", "b.csv", "scan.csv"}
+    for path in (folder / "one").iterdir():
+        expected, rows = (np.genfromtxt(p, delimiter=",") for p in (path, folder / way / path.name))
+        assert len(expected) > 1
+        # Another number of threads adds up in another order: the score's last digit may differ.
+        np.testing.assert_allclose(rows, expected, rtol=1e-6)
+
+
 def test_keys_behind_the_output_override_the_config(done):
     folder, results = done
-    assert results["overrides"] == [0, ""]
+    status, stderr = results["overrides"]
+    assert status == 0, stderr
+    (line,) = stderr.splitlines()
+    assert line.startswith("images: µm/px of the model")
     assert [path.name for path in (folder / "none").iterdir()] == ["a.csv"]
     assert (folder / "none" / "a.csv").read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "word", ["--formats", "whole slide", "--microns-per-pixel", "not allowed with", "no_such.pth"]
+    "word",
+    ["--formats", "--tile", "--num-gpus", "--microns-per-pixel", "not allowed with", "no_such.pth"],
 )
 def test_errors_are_one_line_and_nothing_is_written(word, done):
     folder, results = done

@@ -116,3 +116,38 @@ def test_no_run_and_no_table_is_one_line(tmp_path):
     done = run(*arguments([], tmp_path / "out", "--table-only"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "no run is done yet" in done.stderr
+
+
+def test_what_is_trained_is_evaluated_with_other_keys_of_the_prediction(register, tmp_path):
+    output = tmp_path / "out"
+    short = (*SMALL, "SOLVER.MAX_ITER", "1")
+    # After one step some pixels are foreground at the threshold of the config, and none at this.
+    strict = {"POSTPROCESS.FOREGROUND_THRESHOLD": 0.9999}
+    again = ("--eval-only", *short, *map(str, *strict.items()))
+    early = run(*arguments(register, output, *again))
+    assert early.returncode == 2
+    assert "holds no model_final.pth" in early.stderr.splitlines()[-1]
+    assert run(*arguments(register, output, *short)).returncode == 0
+    folder = output / "demo_shift0_seed0"
+    before = os.stat(folder / "model_final.pth").st_mtime_ns
+    done = run(*arguments(register, output, *again))
+    assert done.returncode == 0, done.stderr
+    assert os.stat(folder / "model_final.pth").st_mtime_ns == before
+    trained, evaluated = (
+        json.loads((output / name / "demo_shift0_seed0.json").read_text())
+        for name in ("records", "evaluation_records")
+    )
+    assert trained["results"]["my_val"]["mean"]["Dice"] > 0
+    assert evaluated["results"]["my_val"]["mean"]["Dice"] == 0
+    assert evaluated["settings"] == {**trained["settings"], **strict}
+    assert [evaluated[key] for key in ("steps", "commit")] == [1, git_commit(ROOT)]
+    for stem in ("results", "evaluation"):
+        assert {each.suffix for each in output.glob(f"{stem}.*")} == {
+            ".md",
+            ".csv",
+            ".json",
+            ".png",
+        }
+    other = ("--eval-only", "--records", str(tmp_path / "r"), *short, "SOLVER.BASE_LR", "0.5")
+    refused = run(*arguments(register, output, *other))
+    assert "was begun with another SOLVER.BASE_LR; delete it" in refused.stderr.splitlines()[-1]

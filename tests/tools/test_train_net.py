@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,7 @@ def command(*arguments, **variables):
         check=False,
         cwd=ROOT,
         env={**os.environ, **variables},
+        timeout=900,
     )
 
 
@@ -76,6 +79,31 @@ def test_train_resume_and_evaluate(data, tmp_path):
     written = tmp_path / "evaluated" / "inference" / "nuclei_metrics.json"
     resumed_metrics = (tmp_path / "run" / "inference" / "nuclei_metrics.json").read_text()
     assert written.read_text() == resumed_metrics
+
+
+def test_two_machines_train_and_evaluate_together(data, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    given = (
+        *("--config-file", CONFIG, *registered(data), "--num-machines", "2"),
+        *("--dist-url", address, "DATASETS.TRAIN", "('my_train',)"),
+        *("DATASETS.TEST", "('my_val',)", *SMALL, "SOLVER.IMS_PER_BATCH", "2"),
+        *("SOLVER.MAX_ITER", "2", "OUTPUT_DIR", tmp_path),
+    )
+
+    def start(rank):
+        return command("--machine-rank", rank, *given, CUDA_VISIBLE_DEVICES="")
+
+    with ThreadPoolExecutor() as pool:
+        machines = list(pool.map(start, range(2)))
+    for machine in machines:
+        assert machine.returncode == 0, machine.stderr[-2000:]
+    assert "2 processes" in machines[0].stdout
+    assert machines[1].stdout == ""  # the second process has log.txt.rank1
+    metrics = json.loads((tmp_path / "inference" / "nuclei_metrics.json").read_text())
+    assert len(metrics["images"]) == 1
+    assert "Starting training" in (tmp_path / "log.txt.rank1").read_text()
 
 
 def test_the_config_as_typed_says_how_to_make_its_dataset(tmp_path):
@@ -175,10 +203,28 @@ def bad_inputs(data, folder):
     }
 
 
+def bad_companies(data, folder):
+    """The same for numbers of processes and machines."""
+    bad = Bad(data, folder)
+    source = data["train"]
+    return {
+        "batch for three": (
+            ["--num-gpus", "3", *bad.arguments("three", source.json_file, source.image_root)],
+            ["SOLVER.IMS_PER_BATCH 1", "multiple", "3"],
+        ),
+        "no process": (["--config-file", CONFIG, "--num-gpus", "0"], ["--num-gpus 0"]),
+        "nowhere to meet": (
+            ["--config-file", CONFIG, "--num-machines", "2"],
+            ["--dist-url", "tcp://ADDRESS:PORT"],
+        ),
+    }
+
+
 @pytest.fixture(scope="module")
 def answers(data, tmp_path_factory):
     """Name -> (exit status, stderr, what it must contain) of all bad inputs."""
-    cases = bad_inputs(data, tmp_path_factory.mktemp("bad"))
+    folder = tmp_path_factory.mktemp("bad")
+    cases = bad_inputs(data, folder) | bad_companies(data, folder)
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("run_commands.py")), SCRIPT],
         input=json.dumps([arguments for arguments, _ in cases.values()]),
@@ -197,7 +243,8 @@ def answers(data, tmp_path_factory):
 NAMES = (
     *("no config", "unknown key", "unknown option", "unknown dataset", "no folder", "no points"),
     *("point outside", "16-bit image", "grey image", "truncated PNG", "no weights"),
-    *("wrong weights", "points for a Mask R-CNN", "damaged weights"),
+    *("wrong weights", "points for a Mask R-CNN", "damaged weights", "batch for three"),
+    *("no process", "nowhere to meet"),
 )
 
 

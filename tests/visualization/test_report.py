@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, OutputError
 from selfsam_d2.visualization.report import Picture, Report, render_report, write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -124,8 +124,9 @@ def test_rise_and_fall_are_marked(report):
 
 
 def test_says_what_cannot_be_read_or_written(report, tmp_path):
-    with pytest.raises(InputError, match="cannot be written"):
-        write_report(report, tmp_path / "none" / "report.html")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_report(report, tmp_path / "file" / "report.html")
     report.pictures[0].path.unlink()
     with pytest.raises(InputError, match=r"10\.png: cannot be read"):
         render_report(report)

@@ -14,6 +14,7 @@ from benchmarks.measure import Line, device, in_own_process, interleave
 from benchmarks.plain_metrics import plain_metrics
 from benchmarks.plain_pipeline import plain_postprocess, predict_window_by_window
 from benchmarks.scenes import CROP, make_image, make_maps, make_pair
+from benchmarks.slides import prepare_slide
 from benchmarks.steps import build_selfsam, prepare_step, prepare_steps, read_base_masks
 from selfsam_d2.evaluation.contingency import ContingencyTable
 from selfsam_d2.evaluation.metrics import nuclei_metrics
@@ -41,6 +42,8 @@ LARGEST = "vit_h"
 POINTS, FEW_POINTS, MANY_POINTS = 24, 20, 200
 IMAGE_SIDE = 1000  # px
 OVERLAP = 80  # px
+SLIDE_SIDE = 20_000  # px
+SLIDE_NUCLEI = 60  # for each 1000² of it
 # By which the maps may differ without tiles, on average: the other side resizes by PIL, which
 # rounds to whole numbers.
 WINDOWS_DIFFER = 0.02
@@ -267,6 +270,14 @@ def points_memory(repeats: int) -> list[Line]:
     ]
 
 
+def slide(repeats: int) -> list[Line]:
+    """Memory of a slide, read, cut and written; that of a model comes on top."""
+    del repeats
+    run = in_own_process(prepare_slide, SLIDE_SIDE, SLIDE_NUCLEI)
+    work = f"slide of {SLIDE_SIDE}², {run['result']['nuclei']} nuclei: memory of the process"
+    return [Line("slide_gb", work, "GB", run["peak_gb"], None, 4.0, {"runs": [run]})]
+
+
 LINES: dict[str, Callable[[int], list[Line]]] = {
     "attention": attention,
     "vitb_step": vitb_step,
@@ -276,4 +287,5 @@ LINES: dict[str, Callable[[int], list[Line]]] = {
     "postprocess": postprocess,
     "metrics": metrics,
     "points_memory": points_memory,
+    "slide": slide,
 }

@@ -53,7 +53,9 @@ def points_of_coco(path: Path, content: Any, options: ReadOptions) -> dict[str |
             raise InputError(path, f'an image needs an "id" and a "file_name", found {image}')
         by_id[image["id"]] = found.setdefault(Path(name).name, PointSet())
     names = {
-        each.get("id"): str(each.get("name", "")) for each in _objects(path, content, "categories")
+        each["id"]: str(each.get("name", ""))
+        for each in _objects(path, content, "categories")
+        if isinstance(each.get("id"), (int, str))
     }
     for number, annotation in enumerate(_objects(path, content, "annotations"), start=1):
         subject = f"annotation {annotation.get('id', f'number {number}')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from selfsam_d2.data.point_files.qupath import is_geojson, points_of_geojson
 from selfsam_d2.data.point_files.table import points_of_table
 from selfsam_d2.data.point_files.table_rows import parse_table
 from selfsam_d2.errors import InputError
-from selfsam_d2.structures.image_files import require_file
+from selfsam_d2.files import parse_json
+from selfsam_d2.structures.image_files import MAX_TEXT, require_file
 
 __all__ = ["AUTO", "FORMATS", "POINT_SUFFIXES", "read_point_file"]
 
@@ -51,7 +51,7 @@ def read_point_file(
             cannot be used.
     """
     path = Path(path)
-    require_file(path)
+    require_file(path, MAX_TEXT)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -66,8 +66,8 @@ def read_point_file(
             return points_of_napari(table, options)
         return points_of_table(table, options)
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise InputError(path, f"is not JSON ({error}); export it again") from error
     for name, (is_of_format, read) in _JSON_FORMATS.items():
         if file_format in (AUTO, name) and is_of_format(content):

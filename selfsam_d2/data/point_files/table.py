@@ -6,6 +6,7 @@ Coordinates count from the upper left corner of the image, as QuPath's measureme
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 
 from selfsam_d2.data.point_files.point_set import PointSet, ReadOptions
@@ -28,6 +29,7 @@ UNIT_WORDS = {"px": "px", "pixel": "px", "pixels": "px"} | dict.fromkeys(
 )
 # QuPath's table of measurements has a row per object, regions included.
 OBJECT_TYPE, ROI, POINT_COUNT = "object_type", "roi", "num_points"
+FOUND = 200  # characters of a header in a message
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,8 @@ def _find_columns(table: TextTable, wanted_unit: str | None) -> _Columns:
         if x is not None and y is not None:
             break
     else:
-        raise InputError(
-            table.path,
-            f"has no columns x and y, found {', '.join(table.header)}; name them x and y",
-        )
+        found = textwrap.shorten(", ".join(table.header), FOUND, placeholder=" …")
+        raise InputError(table.path, f"has no columns x and y, found {found}; name them x and y")
     others = (CLASS_NAMES, IMAGE_NAMES, (OBJECT_TYPE,), (ROI,), (POINT_COUNT,))
     return _Columns(x, y, unit, *(_find(names, wanted, None) for wanted in others))
 

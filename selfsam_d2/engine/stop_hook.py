@@ -1,0 +1,107 @@
+"""Leave a training in good order when the machine asks for it (SIGTERM)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+
+__all__ = ["PASSED_ON", "STOPPED", "StopHook"]
+
+STOPPED = 128 + signal.SIGTERM  # exit status, as of a process that the signal ended
+PASSED_ON = signal.SIGUSR1  # what a process sends to those it started when it was asked to stop
+
+logger = logging.getLogger(__name__)
+
+
+class StopHook(HookBase):
+    """On SIGTERM, as schedulers send it, saves a checkpoint and ends with status 143.
+
+    The step at hand is finished first. Belongs before ``EvalHook``: during an evaluation, which may
+    take minutes, the model does not change, so it is saved and left at once. A second SIGTERM ends
+    the process as usual. Processes that train together leave together, whichever was asked, be it
+    by SIGTERM or by SIGUSR1 from the process that started them.
+
+    Args:
+        checkpointer: writes the file.
+
+    Attributes:
+        asked: a signal has come.
+    """
+
+    def __init__(self, checkpointer: SelfSAMCheckpointer) -> None:
+        self.checkpointer = checkpointer
+        self._process = os.getpid()
+        self.asked = False
+        self._came: set[int] = set()
+        self._finished_step = -1
+        self._previous: dict[int, Any] = {}
+
+    def before_train(self) -> None:
+        # Only a main thread may set what answers a signal.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, PASSED_ON):
+                self._previous[number] = signal.signal(number, self._on_signal)
+
+    def after_train(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def after_step(self) -> None:
+        if any(comm.all_gather(self.asked)):
+            self.leave(self.trainer.iter)
+        self._finished_step = self.trainer.iter
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        evaluates = self._finished_step == self.trainer.iter
+        waits = evaluates and not comm.is_main_process()
+        again = number == signal.SIGTERM and (number in self._came or (self.asked and waits))
+        if os.getpid() != self._process or again:
+            # A data worker has nothing to save, and who asks twice does not want to wait; nor does
+            # an evaluation that the main process has left.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self._came.add(number)
+        if self.asked:  # the same wish, in the other way
+            return
+        self.asked = True
+        # Data workers were asked as well, if the whole job was. PyTorch's answer to their end is
+        # an error in the midst of the step, which still can be finished.
+        signal.signal(signal.SIGCHLD, _do_nothing)
+        logger.info("asked to stop: the step is finished and saved")
+        # The other processes may be anywhere in the evaluation; without this one they are ended.
+        if evaluates and comm.is_main_process():
+            self._save(self.trainer.iter)
+            raise SystemExit(STOPPED)
+
+    def leave(self, step: int) -> None:
+        """Save the model as it is behind a step and end, in all processes together.
+
+        Args:
+            step: from 0; -1: untrained, not saved.
+
+        Raises:
+            SystemExit: of status 143.
+        """
+        if step >= 0:
+            self._save(step)
+        comm.synchronize()
+        raise SystemExit(STOPPED)
+
+    def _save(self, step: int) -> None:
+        self.trainer.iter = step  # which the checkpoint holds
+        self.checkpointer.save(f"model_{step:07d}", iteration=step)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Unlike ``SIG_DFL`` it also answers a signal that has come and was not yet dealt with."""

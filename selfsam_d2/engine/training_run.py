@@ -1,0 +1,37 @@
+"""What a process of ``tools/train_net.py`` does."""
+
+from __future__ import annotations
+
+import argparse
+
+from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.engine.data_checks import check_evaluation, check_weights
+from selfsam_d2.engine.setup import setup
+from selfsam_d2.engine.trainer_choice import trainer_class
+
+__all__ = ["train_or_evaluate"]
+
+
+def train_or_evaluate(args: argparse.Namespace) -> None:
+    """Train, or with ``--eval-only`` evaluate, in this process.
+
+    Args:
+        args: of :func:`selfsam_d2.engine.setup.argument_parser`.
+
+    Raises:
+        SelfSAMError: something cannot be used, or a loss became NaN or infinite.
+    """
+    cfg = setup(args)
+    trainer_of = trainer_class(cfg)
+    if args.eval_only:
+        check_evaluation(cfg, needed=True)
+        check_weights(cfg, resume=args.resume)
+        model = trainer_of.build_model(cfg)
+        SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
+            cfg.MODEL.WEIGHTS, resume=args.resume
+        )
+        trainer_of.test(cfg, model)
+        return
+    trainer = trainer_of(cfg, resume=args.resume)
+    trainer.resume_or_load(resume=args.resume)
+    trainer.train()

@@ -1,0 +1,170 @@
+"""Images and slides on a Ray cluster, one task for each."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tqdm import tqdm
+
+from selfsam_d2.errors import InputError
+from selfsam_d2.prediction.options import Outputs, Predict, say
+from selfsam_d2.prediction.run import (
+    Report,
+    Task,
+    finish,
+    process,
+    warn_of_unknown_resolution,
+)
+
+__all__ = ["LOCAL", "predict_on_ray"]
+
+LOCAL = "local"  # address of a cluster that is started for this run alone
+STORE = 100 * 2**20  # bytes of its object store
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What became of a task; ``error`` is one that ends the run."""
+
+    report: Report
+    stdout: str
+    stderr: str
+    error: str | None
+
+
+class _Worker:
+    """Keeps a predictor for the tasks that come to it."""
+
+    def __init__(self, build: Callable[[], Predict]) -> None:
+        self._build = build
+        self._predictor: Predict | None = None
+
+    def process(self, task: Task, outputs: Outputs) -> _Answer:
+        """One task; what it says goes to who asked for it."""
+        said, complained = io.StringIO(), io.StringIO()
+        report, error = Report(), None
+        with redirect_stdout(said), redirect_stderr(complained):
+            try:
+                if self._predictor is None:
+                    self._predictor = self._build()
+                warn_of_unknown_resolution(self._predictor, [task])
+                bar = tqdm(total=0, disable=True)
+                report = process(self._predictor, task, outputs, bar)
+            except InputError as problem:
+                error = str(problem)
+        return _Answer(report, said.getvalue(), complained.getvalue(), error)
+
+
+def predict_on_ray(
+    address: str,
+    count: int | None,
+    build: Callable[[], Predict],
+    tasks: Sequence[Task],
+    outputs: Outputs,
+) -> None:
+    """Predict with as many workers as the cluster has GPUs, or CPUs where it has no GPU.
+
+    All machines see the files under the same paths and have this package installed.
+
+    Args:
+        address: of the cluster, ``auto`` for that of this machine, or ``local``.
+        count: of workers at most; None: as many as there is room for.
+        build: makes a predictor; it can be pickled.
+        tasks: from :func:`selfsam_d2.prediction.run.plan`.
+        outputs: the same as there.
+
+    Raises:
+        InputError: Ray is not installed, there is no cluster, images failed, or an error that
+            would be the same for all images.
+    """
+    ray = _ray()
+    waiting = [_absolute(task) for task in tasks if task.formats]
+    if not waiting:
+        finish(Report(), tasks, outputs)
+        return
+    placed = replace(outputs, folder=outputs.folder.resolve())
+    try:
+        _connect(ray, address, count)
+        report = _spread(ray, count, build, waiting, placed)
+    except ray.exceptions.RayActorError as error:
+        raise InputError(
+            f"--ray {address}",
+            "a worker was lost, as when memory runs out; started again it goes on from there",
+        ) from error
+    finally:
+        ray.shutdown()
+    finish(report, tasks, outputs)
+
+
+def _ray() -> Any:
+    try:
+        importlib.import_module("ray.util")
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise InputError(
+            "--ray", "needs the extra `ray`: python -m pip install 'selfsam_d2[ray]'"
+        ) from error
+
+
+def _connect(ray: Any, address: str, count: int | None) -> None:
+    """Start a cluster, or find that of an address.
+
+    Raises:
+        InputError: there is none.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    options: dict[str, Any]
+    if address == LOCAL:
+        # Images go by their paths, so objects are small.
+        options = {"num_cpus": count, "object_store_memory": STORE, "include_dashboard": False}
+    else:
+        options = {"address": address}
+    try:
+        ray.init(**options, logging_level="ERROR", log_to_driver=False)
+    except Exception as error:  # Ray has no class of its own for this
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"--ray {address}", f"no cluster there ({reason})") from error
+
+
+def _absolute(task: Task) -> Task:
+    """Another machine, or a worker of this one, has another folder of work."""
+    source: Any = task.source
+    return replace(task, source=replace(source, path=source.path.absolute()))
+
+
+def _spread(
+    ray: Any,
+    count: int | None,
+    build: Callable[[], Predict],
+    waiting: Sequence[Task],
+    outputs: Outputs,
+) -> Report:
+    there = ray.cluster_resources()
+    kind = "GPU" if there.get("GPU") else "CPU"
+    room = max(1, int(there.get(kind, 1)))
+    workers = min(count or room, room, len(waiting))
+    actor = ray.remote(**{f"num_{kind.lower()}s": 1})(_Worker)
+    pool = ray.util.ActorPool([actor.remote(build) for _ in range(workers)])
+    report = Report()
+    said: set[str] = set()  # each worker tells what is the same for all images
+    with tqdm(total=len(waiting), unit="image", disable=None) as bar:
+        for answer in pool.map_unordered(
+            lambda worker, task: worker.process.remote(task, outputs), waiting
+        ):
+            bar.update()
+            for text, stream in ((answer.stdout, sys.stdout), (answer.stderr, sys.stderr)):
+                for line in text.splitlines():
+                    if line not in said:
+                        say(line, stream)
+                    said.add(line)
+            if answer.error is not None:
+                raise InputError(answer.error)
+            report += answer.report
+    return report

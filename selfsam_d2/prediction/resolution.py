@@ -1,0 +1,106 @@
+"""A model sees tissue in the resolution it was trained on, whatever that of the image.
+
+Legend:
+    H, W: height and width of the image, px
+    s: scale, px of the image per px of the model
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsam_d2.outputs.prediction import NucleiPrediction
+
+__all__ = ["predict_at_scale", "scale_between", "unknown_resolution"]
+
+LEFT_ALONE = 0.1  # relative difference of resolutions that models are trained to bear
+
+
+def scale_between(model: float | None, image: float | None) -> float:
+    """Px of the image per px of the model: s.
+
+    Args:
+        model: µm/px of what the model was trained on; None: unknown.
+        image: µm/px of the image; None: unknown.
+
+    Returns:
+        above 1 for an image that is finer; 1 where one of them is unknown or they differ by less
+        than 10%.
+    """
+    if model is None or image is None or abs(model / image - 1) < LEFT_ALONE:
+        return 1.0
+    return model / image
+
+
+def unknown_resolution(model: float | None, image: float | None) -> str | None:
+    """What to say where a resolution is unknown, else None.
+
+    Args:
+        model: as for :func:`scale_between`.
+        image: the same.
+    """
+    missing = {
+        "of the model (INPUT.NUCLEI.MICRONS_PER_PIXEL)": model is None,
+        "of the image (--microns-per-pixel)": image is None,
+    }
+    unknown = [what for what, is_unknown in missing.items() if is_unknown]
+    if not unknown:
+        return None
+    return (
+        f"µm/px {' and '.join(unknown)} unknown, so it is predicted in full resolution and not "
+        "brought to that of the training; give what stands in brackets"
+    )
+
+
+def predict_at_scale(
+    predict: Callable[[NDArray[np.uint8]], NucleiPrediction],
+    image: NDArray[np.uint8],
+    scale: float,
+) -> NucleiPrediction:
+    """Predict an image that is resized for the model, and bring the nuclei back.
+
+    Made smaller, a pixel is the mean over an area; made larger, it is interpolated linearly. A
+    nucleus of the model's px that falls between those of the image is lost.
+
+    Args:
+        predict: (h, w, 3) uint8 RGB -> its nuclei.
+        image: (H, W, 3) uint8 RGB.
+        scale: s, px of the image per px of the model.
+
+    Returns:
+        the nuclei in px of the image, numbered without gaps.
+    """
+    if scale == 1:
+        return predict(image)
+    height, width = image.shape[:2]
+    size = (max(1, round(width / scale)), max(1, round(height / scale)))
+    method = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    found = predict(np.asarray(cv2.resize(image, size, interpolation=method)))
+    resized = _nearest(found.instance_map, height, width)
+    kept = np.bincount(resized.ravel(), minlength=len(found) + 1)[1:] > 0
+    number = np.zeros(len(found) + 1, dtype=np.int32)
+    number[1:][kept] = np.arange(1, kept.sum() + 1)
+    return replace(
+        found,
+        image=image,
+        instance_map=number[resized],
+        scores=found.scores[kept],
+        foreground=np.asarray(
+            cv2.resize(found.foreground, (width, height), interpolation=cv2.INTER_LINEAR)
+        ),
+    )
+
+
+def _nearest(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """The value of the pixel in which the middle of each new pixel lies."""
+    rows, columns = (
+        (np.arange(new) * 2 + 1) * old // (2 * new)
+        for new, old in ((height, values.shape[0]), (width, values.shape[1]))
+    )
+    return values[rows[:, None], columns]

@@ -1,0 +1,120 @@
+"""Finished tiles on disk, so that a stop loses one tile and memory holds a few."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfsam_d2.errors import InputError, OutputError
+from selfsam_d2.files import writing
+from selfsam_d2.slides.grid import Tile
+from selfsam_d2.slides.nuclei import TileNuclei
+
+__all__ = ["TileStore", "overwrites", "store_folder"]
+
+SETTINGS = "settings.json"
+OVERWRITES = "overwrites"
+
+
+def store_folder(folder: Path, stem: str) -> Path:
+    """The folder of the tiles of a slide, below that of its outputs."""
+    return folder / f".{stem}.tiles"
+
+
+def overwrites(folder: Path, stem: str) -> bool:
+    """Whether there are tiles of an unfinished run that was to write over what is there."""
+    return (store_folder(folder, stem) / OVERWRITES).exists()
+
+
+class TileStore:
+    """The nuclei of the tiles of one slide; each file is whole or not there.
+
+    Args:
+        folder: of this slide alone.
+        settings: what the nuclei depend on: slide, model, grid; plain values for JSON.
+        overwrite: throw away what is there.
+
+    Raises:
+        InputError: the folder cannot be made, or holds tiles of other settings.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False
+    ) -> None:
+        self.folder = folder
+        try:
+            if overwrite:
+                self.remove()
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / SETTINGS).exists():
+                self._compare(settings)
+            else:
+                if overwrite:
+                    self._write(OVERWRITES, "")
+                self._write(SETTINGS, json.dumps(settings, indent=1))
+        except OSError as error:
+            raise OutputError(folder, f"cannot be written ({error.strerror or error})") from error
+
+    def _compare(self, settings: Mapping[str, Any]) -> None:
+        try:
+            kept = json.loads((self.folder / SETTINGS).read_text())
+        except ValueError as error:
+            raise InputError(
+                self.folder, "has a damaged settings.json; remove the folder, or --overwrite"
+            ) from error
+        wanted = json.loads(json.dumps(settings))
+        other = sorted(
+            key for key in kept.keys() | wanted.keys() if kept.get(key) != wanted.get(key)
+        )
+        if other:
+            raise InputError(
+                self.folder,
+                f"holds tiles of an unfinished run with another {', '.join(other)}; run it with "
+                "the same, or remove the folder (--overwrite does)",
+            )
+
+    def _path(self, tile: Tile) -> Path:
+        return self.folder / f"{tile.row:05}_{tile.column:05}.npz"
+
+    def has(self, tile: Tile) -> bool:
+        """Whether the tile is there and its file whole."""
+        path = self._path(tile)
+        return path.exists() and zipfile.is_zipfile(path)
+
+    def write(self, tile: Tile, nuclei: TileNuclei) -> None:
+        """Store a tile.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        path = self._path(tile)
+        with writing(path, shared=True) as draft, draft.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **nuclei.arrays())
+
+    def _write(self, name: str, text: str) -> None:
+        with writing(self.folder / name, shared=True) as draft:
+            draft.write_text(text, encoding="utf-8")
+
+    def read(self, tile: Tile) -> TileNuclei:
+        """The nuclei of a tile that is there.
+
+        Raises:
+            InputError: its file is damaged.
+        """
+        path = self._path(tile)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return TileNuclei.from_arrays(dict(arrays))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(path, "damaged; remove this file and start again") from error
+
+    def remove(self) -> None:
+        """Remove all tiles."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)

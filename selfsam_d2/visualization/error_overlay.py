@@ -1,0 +1,77 @@
+"""The errors of a prediction, coloured by their kind, over the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsam_d2.evaluation.error_kinds import (
+    FOUND,
+    MERGED,
+    MISSED,
+    SPLIT,
+    SPURIOUS,
+    ErrorKinds,
+)
+from selfsam_d2.visualization.overlay import (
+    PREDICTED_COLOR,
+    TRUE_COLOR,
+    draw_contours,
+    enlarge,
+    enlarge_labels,
+)
+
+__all__ = ["ERROR_COLORS", "draw_errors"]
+
+# Of different lightness, too, and none is that of a stain.
+ERROR_COLORS = {
+    FOUND: (255, 255, 255),
+    MISSED: TRUE_COLOR,
+    SPURIOUS: PREDICTED_COLOR,
+    MERGED: (230, 50, 0),
+    SPLIT: (0, 40, 230),
+}
+MIN_DRAWN_SIDE = 1000  # px; smaller images are enlarged
+THIN, THICK = 1, 2  # px of the image
+
+
+def draw_errors(
+    image: NDArray[np.uint8],
+    true: NDArray[np.integer[Any]],
+    pred: NDArray[np.integer[Any]],
+    kinds: ErrorKinds,
+) -> NDArray[np.uint8]:
+    """Draw the contours of predicted nuclei, and of true ones that are not found.
+
+    Those that are found have thin lines, and so have true nuclei that are merged or split; missed
+    ones and wrong predictions have thick lines. An image of less than 1000 px is enlarged by a
+    whole factor s.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        true: (H, W) true instance map.
+        pred: (H, W) predicted instance map.
+        kinds: of the nuclei of both.
+
+    Returns:
+        (sH, sW, 3) uint8 RGB.
+
+    Raises:
+        ValueError: a map is not of the size of the image.
+    """
+    factor = max(1, -(-MIN_DRAWN_SIDE // max(image.shape[:2])))
+    drawn = enlarge(image, factor)
+    layers = (
+        (pred, kinds.pred, FOUND, THIN),
+        *((true, kinds.true, kind, THIN) for kind in (MERGED, SPLIT)),
+        *((pred, kinds.pred, kind, THICK) for kind in (MERGED, SPLIT, SPURIOUS)),
+        (true, kinds.true, MISSED, THICK),
+    )
+    for instance_map, kind_of, kind, thickness in layers:
+        ids = [number for number, each in kind_of.items() if each == kind]
+        chosen = np.where(np.isin(instance_map, ids), instance_map, 0)
+        lines = draw_contours(np.zeros_like(image), chosen, (1, 1, 1), thickness)[..., 0]
+        drawn[enlarge_labels(lines, factor) > 0] = ERROR_COLORS[kind]
+    return drawn

@@ -1,0 +1,75 @@
+"""A full disk ends a training with one line, and what it has saved stays; so do bad images."""
+
+import shutil
+
+import pytest
+import torch
+
+from selfsam_d2.data.registration import register_nuclei_instances
+from selfsam_d2.engine.trainer import SelfSAMTrainer
+from selfsam_d2.errors import OutputError, UnreadableImageError
+
+
+def train(cfg):
+    trainer = SelfSAMTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(small_config, tmp_path, caplog):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".model_0000003.pth.part").symlink_to("/dev/full")
+    expected = r"model_0000003\.pth: cannot be written \(No space left on device\); .*--resume"
+    with pytest.raises(OutputError, match=expected):
+        train(small_config("SOLVER.MAX_ITER", "9", "SOLVER.CHECKPOINT_PERIOD", "2"))
+    assert (folder / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert torch.load(folder / "model_0000001.pth", weights_only=True)["iteration"] == 1
+    assert not list(folder.glob(".*.part"))
+    assert "Exception during training" not in caplog.text
+
+
+def test_metrics_that_cannot_be_written_name_the_folder(small_config, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.json").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"run: cannot be written \(No space left on device\);"):
+        train(small_config("SOLVER.MAX_ITER", "3"))
+
+
+def test_other_errors_are_still_logged(small_config, monkeypatch, caplog):
+    trainer = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "3"))
+    trainer.resume_or_load(resume=False)
+    monkeypatch.setattr(trainer, "before_step", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    assert "Exception during training" in caplog.text
+
+
+def test_an_image_that_is_damaged_meanwhile_is_left_out(small_config, dataset, tmp_path, caplog):
+    images = tmp_path / "images"
+    shutil.copytree(dataset["train"].image_root, images)
+    name = f"meanwhile_{tmp_path.name}"
+    register_nuclei_instances(name, dataset["train"].json_file, images)
+    damaged = sorted(images.iterdir())[0]
+
+    def train_on(most):
+        keys = ("SOLVER.MAX_ITER", "6", "DATALOADER.MAX_BAD", most, "DATALOADER.NUM_WORKERS", "2")
+        cfg = small_config(*keys)
+        cfg.DATASETS.TRAIN = (name,)
+        trainer = SelfSAMTrainer(cfg)
+        trainer.resume_or_load(resume=False)
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:200])
+        try:
+            trainer.train()
+        finally:
+            damaged.write_bytes(whole)
+        return trainer
+
+    assert train_on("1").iter == 6
+    warnings = [each for each in caplog.messages if "left out (1 of 1)" in each]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"{damaged}: truncated or damaged image")
+    with pytest.raises(UnreadableImageError, match=r"MAX_BAD allows 0 in a run"):
+        train_on("0")

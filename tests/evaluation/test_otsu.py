@@ -1,0 +1,65 @@
+"""The baseline of a threshold and a watershed, on nuclei that were drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selfsam_d2.evaluation.metrics import nuclei_metrics
+from selfsam_d2.evaluation.otsu import otsu_watershed
+
+TISSUE, NUCLEUS = (230, 190, 215), (90, 50, 140)
+
+
+def drawn(discs: list[tuple[int, int, int]]) -> tuple[Any, Any]:
+    """An image of discs (x, y, radius) and their map."""
+    y, x = np.mgrid[:96, :96]
+    true = np.zeros((96, 96), dtype=np.int32)
+    for number, (cx, cy, radius) in enumerate(discs, start=1):
+        true[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = number
+    image = np.where((true > 0)[..., None], NUCLEUS, TISSUE).astype(np.uint8)
+    return image, true
+
+
+@pytest.mark.parametrize(
+    "discs",
+    [
+        [(20, 20, 10), (70, 60, 10)],
+        [(30, 48, 10), (49, 48, 10)],
+        [(25, 48, 18), (50, 40, 9), (70, 48, 14)],
+    ],
+    ids=["apart", "touching", "touching, of three sizes"],
+)
+def test_discs_are_found_one_by_one(discs: list[tuple[int, int, int]]) -> None:
+    image, true = drawn(discs)
+    found = otsu_watershed(image)
+    assert found.dtype == np.int32
+    assert found.max() == len(discs)
+    assert nuclei_metrics(true, found)["AJI"] > 0.9
+
+
+def test_holes_are_filled() -> None:
+    image, _ = drawn([(48, 48, 10)])
+    image[46:50, 46:50] = TISSUE
+    found = otsu_watershed(image)
+    assert found[48, 48] == found[48, 42] == found.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [(slice(5, 9), slice(5, 60)), (slice(5, 11), slice(5, 11))],
+    ids=["a long thin one", "a small square"],
+)
+def test_specks_are_left_out(rows: slice, columns: slice) -> None:
+    image, true = drawn([(48, 48, 10)])
+    image[rows, columns] = NUCLEUS
+    found = otsu_watershed(image)
+    assert found.max() == 1
+    assert found[rows, columns].max() == 0
+    assert found[true > 0].max() == 1
+
+
+def test_an_image_of_one_colour_has_no_nuclei() -> None:
+    assert otsu_watershed(np.full((40, 50, 3), 200, dtype=np.uint8)).max() == 0

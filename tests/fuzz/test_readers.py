@@ -1,0 +1,68 @@
+"""Damaged files: a reader reads them, or says in one line what is wrong, and does nothing else."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from selfsam_d2.errors import SelfSAMError
+from tests.fuzz.damage import damaged_bytes, damaged_json
+from tests.fuzz.readers import READERS, Reader
+
+LONGEST = 2000  # characters of a message
+
+
+def as_bytes(content: Any) -> bytes:
+    return content if isinstance(content, bytes) else json.dumps(content).encode()
+
+
+def read(reader: Reader, content: bytes, folder: Path) -> None:
+    """Read it; errors of this package are one line that names the file."""
+    path = folder / reader.name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    line = None
+    try:
+        with warnings.catch_warnings(record=True):
+            reader.read(path)
+    except SelfSAMError as error:
+        line = str(error)
+    if line is not None:
+        assert any(subject in line for subject in (str(folder), *reader.subjects))
+        assert len(line) < LONGEST
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_whole_is_read(name: str, tmp_path: Path) -> None:
+    reader = READERS[name]
+    path = tmp_path / reader.name
+    path.write_bytes(as_bytes(reader.content))
+    reader.read(path)
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_what_is_damaged_is_read_or_named(name: str, folder: Path, data: st.DataObject) -> None:
+    reader = READERS[name]
+    damage = damaged_bytes if isinstance(reader.content, bytes) else damaged_json
+    read(reader, as_bytes(data.draw(damage(reader.content))), folder / name)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_something_else_is_named(name: str, tmp_path: Path) -> None:
+    reader = READERS[name]
+    others = {as_bytes(other.content) for other in READERS.values()}
+    for content in (b"", b"\0" * 100, b"[" * 5000, b"<a>" * 5000, b"1" * 5000, *sorted(others)):
+        read(reader, content, tmp_path)

@@ -1,0 +1,171 @@
+"""Each file of a slide against that of the same pixels as an image, or an independent reader."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from pyarrow import parquet
+from pycocotools import mask as coco_mask
+from shapely.geometry import shape
+
+from selfsam_d2.outputs.writers import FORMATS, write_output
+from selfsam_d2.slides import labels as labels_module
+from selfsam_d2.slides.grid import tile_grid
+from selfsam_d2.slides.nuclei import collect_nuclei
+from selfsam_d2.slides.reader import Slide
+from selfsam_d2.slides.result import SlideNuclei
+from selfsam_d2.slides.store import TileStore
+from selfsam_d2.slides.writers import SLIDE_WRITERS, refusal, write_slide_output
+
+SIZE = (190, 150)
+SUFFIXES = {"labels": "_labels.ome.tif", "overlay": "_overlay.png", "coco": ".coco.json"}
+
+
+class ArraySlide(Slide):
+    """A slide of one level in memory."""
+
+    def __init__(self, image: Any) -> None:
+        self.path = Path("tissue.svs")
+        self.image = image
+        self.levels = ((image.shape[1], image.shape[0]),)
+        self.microns_per_pixel = 0.5
+
+    def _read(self, level: int, x: int, y: int, width: int, height: int) -> Any:
+        return self.image[y : y + height, x : x + width]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture(scope="module")
+def files(planted: Any, finder: Any, tmp_path_factory: Any) -> tuple[Path, Path, Any]:
+    """Folder of the slide's files, of the image's, and the prediction of the image."""
+    folder = tmp_path_factory.mktemp("files")
+    random = np.random.default_rng(0)
+    image = planted(*SIZE, random.integers(0, SIZE, (60, 2)).tolist())
+    slide = ArraySlide(image)
+    store = TileStore(folder / "store", {})
+    tiles = tile_grid(*SIZE, 64, 16)
+    for tile in tiles:
+        left, top, right, bottom = tile.region
+        found = finder()(image[top:bottom, left:right])
+        store.write(tile, collect_nuclei(found, tile, SIZE, 4, 0.5))
+    nuclei = SlideNuclei(slide, store, tiles, 0.5)
+    whole = finder()(image, name="tissue.svs", microns_per_pixel=0.5)
+    assert len(nuclei) == len(whole) > 25
+    for name in SLIDE_WRITERS:
+        for each, write, given in (
+            ("slide", write_slide_output, nuclei), ("image", write_output, whole),
+        ):  # fmt: skip
+            (folder / each).mkdir(exist_ok=True)
+            path = write(name, given, folder / each, "a", "Cell")
+            assert path.is_file()
+            if each == "slide":
+                assert path.name == "a" + SUFFIXES.get(name, f".{name}")
+    return folder / "slide", folder / "image", whole
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def by_place(table: list[list[str]]) -> Any:
+    """The rows without the id, in the order of the centroids."""
+    x, y = table[0].index("x_px"), table[0].index("y_px")
+    values = [[float(value) for value in row] for row in table[1:]]
+    return np.array(sorted((row[y], row[x], *row[1:]) for row in values))
+
+
+def test_all_formats_are_there() -> None:
+    assert SLIDE_WRITERS.keys() == FORMATS.keys()
+
+
+def test_tables_hold_the_same_nuclei(files: Any) -> None:
+    slide, image = rows(files[0] / "a.csv"), rows(files[1] / "a.csv")
+    assert slide[0] == image[0]
+    assert [row[0] for row in slide[1:]] == [str(k) for k in range(1, len(files[2]) + 1)]
+    np.testing.assert_allclose(by_place(slide), by_place(image), atol=1e-4)
+    table = parquet.read_table(files[0] / "a.parquet")
+    assert table.column_names == slide[0]
+    values = [[float(value) for value in row] for row in slide[1:]]
+    assert np.array([table[name] for name in slide[0]]).T.tolist() == values
+
+
+def test_geojson_holds_the_same_outlines(files: Any) -> None:
+    slide, image = (json.loads((folder / "a.geojson").read_text()) for folder in files[:2])
+    assert slide.keys() == image.keys()
+    assert len({each["id"] for each in slide["features"]}) == len(files[2])
+    first, second = (
+        sorted(
+            (shape(each["geometry"]).normalize().wkt, sorted(each["properties"]["measurements"]))
+            for each in content["features"]
+        )
+        for content in (slide, image)
+    )
+    assert first == second
+    for feature, row in zip(slide["features"], rows(files[0] / "a.csv")[1:], strict=True):
+        assert shape(feature["geometry"]).area == float(row[2])
+        assert feature["properties"]["classification"]["name"] == "Cell"
+
+
+def read_labels(folder: Path) -> Any:
+    return tifffile.imread(folder / "a_labels.ome.tif")
+
+
+def test_the_label_map_holds_the_nuclei_of_the_table(files: Any) -> None:
+    found, expected = read_labels(files[0]), files[2].instance_map
+    assert found.shape == expected.shape
+    pairs = np.unique(np.stack([found.ravel(), expected.ravel()]), axis=1)
+    assert pairs.shape[1] == len(files[2]) + 1  # one id for each
+    area = {int(row[0]): float(row[2]) for row in rows(files[0] / "a.csv")[1:]}
+    assert dict(enumerate(np.bincount(found.ravel())[1:].tolist(), start=1)) == area
+
+
+def test_levels_take_every_second_pixel(files: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """The pyramid of a file of small tiles, against the map of the one above."""
+    monkeypatch.setattr(labels_module, "SMALLEST_LEVEL", 30)
+    monkeypatch.setattr(labels_module, "TIFF_TILE", (16, 32))
+    store = TileStore(files[0].parent / "store", {})
+    image = np.zeros((SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    nuclei = SlideNuclei(ArraySlide(image), store, tile_grid(*SIZE, 64, 16), 0.5)
+    labels_module.write_label_pyramid(nuclei, tmp_path / "a.tif")
+    expected = read_labels(files[0])
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        levels = tiff.series[0].levels
+        assert [level.shape for level in levels] == [(150, 190), (75, 95), (38, 48), (19, 24)]
+        for number, level in enumerate(levels):
+            np.testing.assert_array_equal(level.asarray(), expected[:: 2**number, :: 2**number])
+            assert level.keyframe.tile == (16, 32)
+        assert tiff.is_ome
+        assert 'PhysicalSizeX="0.5"' in tiff.ome_metadata
+
+
+def test_coco_masks_are_those_of_the_label_map(files: Any) -> None:
+    labels = read_labels(files[0])
+    content = json.loads((files[0] / "a.coco.json").read_text())
+    assert content["images"] == [{"id": 1, "file_name": "tissue.svs", "height": 150, "width": 190}]
+    assert len(content["annotations"]) == len(files[2])
+    for each in content["annotations"]:
+        rle = each["segmentation"]
+        np.testing.assert_array_equal(coco_mask.decode(rle), labels == each["id"])
+        assert coco_mask.toBbox(rle).tolist() == each["bbox"]
+        assert coco_mask.area(rle) == each["area"]
+
+
+def test_the_overlay_of_a_small_slide_is_that_of_the_image(files: Any) -> None:
+    slide, image = (np.asarray(Image.open(folder / "a_overlay.png")) for folder in files[:2])
+    np.testing.assert_array_equal(slide, image)
+
+
+def test_a_slide_too_large_for_coco_is_refused() -> None:
+    assert refusal("coco", 65535, 65537) is None
+    assert "65536 x 65536" in (refusal("coco", 65536, 65536) or "")
+    assert refusal("labels", 10**6, 10**6) is None

@@ -1,0 +1,71 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from selfsam_d2.errors import OutputError
+from selfsam_d2.files import writing
+from selfsam_d2.weights.saving import save_tensors
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_file_is_there_when_all_went_well(tmp_path: Path, shared: bool) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with writing(path, shared=shared) as draft:
+        draft.write_text("old")
+        assert not path.exists()
+    with writing(path, shared=shared) as draft:
+        draft.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert [each.name for each in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_who_reads_the_old_file_goes_on_reading_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with writing(path) as draft:
+            draft.write_text("new")
+        assert reader.read() == "old"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_what_was_there_stays_where_the_writing_breaks_off(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def break_off() -> None:
+        with writing(path) as draft:
+            draft.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        break_off()
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "a.txt"
+    expected = r"a\.txt: cannot be written \(.+\); go elsewhere$"
+    with pytest.raises(OutputError, match=expected), writing(path, remedy="go elsewhere"):
+        pass
+
+
+@pytest.mark.parametrize("numbers", [10, 10**7])
+def test_a_full_disk_leaves_the_old_tensors(tmp_path: Path, numbers: int) -> None:
+    path = tmp_path / "model.pth"
+    save_tensors({"a": torch.ones(3)}, path)
+    (tmp_path / ".model.pth.part").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"model\.pth: cannot be written \(No space left"):
+        save_tensors({"a": torch.zeros(numbers)}, path)
+    assert torch.load(path, weights_only=True)["a"].tolist() == [1, 1, 1]
+    assert [each.name for each in tmp_path.iterdir()] == ["model.pth"]
