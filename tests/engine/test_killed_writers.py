@@ -1,8 +1,11 @@
 """Writers that are killed at random moments, again and again: what counts as written is whole."""
 
 import itertools
+import os
 import shutil
+import signal
 import time
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -107,17 +110,37 @@ class Checkpoints:
         return content["iteration"] + 1
 
 
-def run(work, kill_after=None):
-    """Seconds that it took, in a process of its own."""
-    process = get_context("fork").Process(target=work)
+def run(work, kill_after=None, files=None):
+    """Seconds that it took, in a process of its own.
+
+    Args:
+        kill_after: seconds after which it is killed, or ``None``.
+        files: the file before whose renaming it is killed, counted from 0, or ``None``.
+    """
+    target = work if files is None else partial(killed_before_renaming, work, files)
+    process = get_context("fork").Process(target=target)
     started = time.perf_counter()
     process.start()
     if kill_after is not None:
         time.sleep(kill_after)
         process.kill()
     process.join()
-    assert process.exitcode in ((0,) if kill_after is None else (0, -9))
+    killed = kill_after is not None or files is not None
+    assert process.exitcode in ((0, -9) if killed else (0,))
     return time.perf_counter() - started
+
+
+def killed_before_renaming(work, files):
+    """How fast files are written differs between machines; their number does not."""
+    replace, left = os.replace, itertools.count(files, -1)
+
+    def replace_or_die(source, target):
+        if next(left) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = replace_or_die
+    work()
 
 
 def drafts(folder):
@@ -134,9 +157,12 @@ def test_what_counts_as_written_is_whole(kind, kills, tmp_path):
     struck, most, reached = 0, 0, 0
     folders = (tmp_path / str(number) for number in itertools.count())
     written = kind(next(folders))
-    for _ in range(kills):
+    for kill in range(kills):
         before = drafts(written.folder)
-        run(written.work, rng.uniform(0, 1.3 * seconds))
+        if kill % 2:
+            run(written.work, files=rng.integers(3))
+        else:
+            run(written.work, kill_after=rng.uniform(0, 1.3 * seconds))
         count = written.check()
         assert count >= reached or kind is Labels  # nothing that was there is lost
         struck += bool(drafts(written.folder) - before)
@@ -144,7 +170,7 @@ def test_what_counts_as_written_is_whole(kind, kills, tmp_path):
         if count >= IMAGES:
             shutil.rmtree(written.folder)
             written, reached = kind(next(folders)), 0
-    # It did happen in the midst of a file, and not only at the beginning.
+    # It did happen between a file and its name, and not only at the beginning.
     assert struck >= kills // 10
     assert most > 0
     run(written.work)

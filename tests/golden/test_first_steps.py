@@ -10,7 +10,9 @@ import pytest
 from tests.golden.families import FAMILIES, GOLDEN, first_steps
 
 EXPECTED = json.loads(GOLDEN.read_text())
-TOLERANCE = 2e-4  # relative: other processors and numbers of threads made 2e-5
+# Relative. Other processors and numbers of threads made 2e-5 in the first step; in the third, of
+# weights that moved twice, 2.3e-4 (ResNet).
+TOLERANCES = (2e-4, 2e-3, 2e-3)
 
 
 def test_every_family_has_its_figures() -> None:
@@ -21,5 +23,5 @@ def test_every_family_has_its_figures() -> None:
 def test_the_first_steps_are_those_of_another_day(family: str, tmp_path: Path) -> None:
     found = first_steps(family, tmp_path)
     assert len(found) == len(EXPECTED[family]) == 3
-    for step, expected in zip(found, EXPECTED[family], strict=True):
-        assert step == pytest.approx(expected, rel=TOLERANCE, abs=1e-6)
+    for step, expected, tolerance in zip(found, EXPECTED[family], TOLERANCES, strict=True):
+        assert step == pytest.approx(expected, rel=tolerance, abs=1e-6)
