@@ -72,7 +72,7 @@ _ENTRIES = (
     CatalogEntry(
         name="selfsam_monuseg_vitt",
         file_name="monuseg_vitt.pth",
-        sha256="d2ab88db466df4f5ec0aec52b97ec790b3f8f6080a5e29dd0d169e6026f5a723",
+        sha256="67043141fdc7d783a122d98a45945d6f76c11bde03ef43b14a3a415090b53364",
         shipped=True,
     ),
 )
