@@ -13,7 +13,7 @@ WHEN = ("", "_training")
 def lines(monkeypatch):
     # As Python puts the folder of a script there.
     monkeypatch.syspath_prepend(str(TOOLS))
-    from benchmarks import lines
+    from benchmarks import lines, processes
 
     for name, value in {
         "GRID": 6,
@@ -28,6 +28,8 @@ def lines(monkeypatch):
         "SLIDE_NUCLEI": 9,
     }.items():
         monkeypatch.setattr(lines, name, value)
+    monkeypatch.setattr(processes, "SIDE", lines.VIT_T_SIDE)
+    monkeypatch.setattr(processes, "POINTS", lines.POINTS)
     return lines
 
 
@@ -41,6 +43,7 @@ def lines(monkeypatch):
         ("predict", ["predict_time", "predict_time_windows"]),
         ("points_memory", ["points_memory_growth", "points_memory_added"]),
         ("slide", ["slide_gb"]),
+        ("processes", ["processes_step_time", "processes_gradients_time", "all_reduce_s"]),
     ],
 )
 def test_a_line_is_measured(lines, name, keys):
@@ -49,7 +52,7 @@ def test_a_line_is_measured(lines, name, keys):
     for line in measured:
         assert line.ours > 0
         assert line.other is None or line.other > 0
-        assert (line.ratio is None) == (line.key in ("vitb_step_gb", "vith_step_gb", "slide_gb"))
+        assert (line.ratio is None) == line.key.endswith(("_gb", "all_reduce_s"))
 
 
 def test_windows_that_differ_are_no_comparison(lines, monkeypatch):

@@ -13,6 +13,7 @@ from torch import nn
 from benchmarks.measure import Line, device, in_own_process, interleave
 from benchmarks.plain_metrics import plain_metrics
 from benchmarks.plain_pipeline import plain_postprocess, predict_window_by_window
+from benchmarks.processes import processes
 from benchmarks.scenes import CROP, make_image, make_maps, make_pair
 from benchmarks.slides import prepare_slide
 from benchmarks.steps import build_selfsam, prepare_step, prepare_steps, read_base_masks
@@ -288,4 +289,5 @@ LINES: dict[str, Callable[[int], list[Line]]] = {
     "metrics": metrics,
     "points_memory": points_memory,
     "slide": slide,
+    "processes": processes,
 }
