@@ -10,6 +10,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
 from selfsam_d2.engine.architectures import learns_from_points, predicts_by_windows
 from selfsam_d2.engine.epochs import without_effect
+from selfsam_d2.engine.expected_results import check_expectations
 from selfsam_d2.engine.loss_scale_hook import PRECISIONS
 from selfsam_d2.engine.solver import OPTIMIZERS
 from selfsam_d2.errors import InputError
@@ -139,6 +140,7 @@ def check_config(cfg: Any) -> None:
             "order, or give --config-file with a config over one of configs/Base-*.yaml",
         )
     _check_sizes(cfg)
+    check_expectations(cfg)
     try:
         torch.device(cfg.MODEL.DEVICE)
     except RuntimeError as error:

@@ -31,6 +31,7 @@ from selfsam_d2.engine.data_checks import (
     load_records,
 )
 from selfsam_d2.engine.evaluators import make_evaluator
+from selfsam_d2.engine.expected_results import verify_results
 from selfsam_d2.engine.finite_loss_hook import FiniteLossHook
 from selfsam_d2.engine.loss_scale_hook import LossScaleHook
 from selfsam_d2.engine.solver import build_optimizer
@@ -139,7 +140,11 @@ class CropTrainer(DefaultTrainer):
             # Killed before its first checkpoint, it must not be resumed from the earlier run's.
             (Path(self.cfg.OUTPUT_DIR) / "last_checkpoint").unlink(missing_ok=True)
         with in_one_line(self.cfg.OUTPUT_DIR):
-            return super().train()
+            TrainerBase.train(self, self.start_iter, self.max_iter)
+        results = getattr(self, "_last_eval_results", None)
+        if comm.is_main_process():
+            verify_results(self.cfg, results)
+        return results
 
     def run_step(self) -> None:
         """As DefaultTrainer; where the data workers were asked to stop too, it is left undone."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from detectron2.utils import comm
+
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.data_checks import check_evaluation, check_weights
+from selfsam_d2.engine.expected_results import verify_results
 from selfsam_d2.engine.setup import setup
 from selfsam_d2.engine.trainer_choice import trainer_class
 
@@ -19,7 +22,8 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
         args: of :func:`selfsam_d2.engine.setup.argument_parser`.
 
     Raises:
-        SelfSAMError: something cannot be used, or a loss became NaN or infinite.
+        SelfSAMError: something cannot be used, a loss became NaN or infinite, or the results are
+            not those of ``TEST.EXPECTED_RESULTS``.
     """
     cfg = setup(args)
     trainer_of = trainer_class(cfg)
@@ -30,7 +34,9 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
         SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume
         )
-        trainer_of.test(cfg, model)
+        results = trainer_of.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
         return
     trainer = trainer_of(cfg, resume=args.resume)
     trainer.resume_or_load(resume=args.resume)

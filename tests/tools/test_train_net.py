@@ -80,6 +80,13 @@ def test_train_resume_and_evaluate(data, tmp_path):
     resumed_metrics = (tmp_path / "run" / "inference" / "nuclei_metrics.json").read_text()
     assert written.read_text() == resumed_metrics
 
+    dice = json.loads(resumed_metrics)["mean"]["Dice"]
+    evaluate = ("--eval-only", *given, *weights, "OUTPUT_DIR", tmp_path / "evaluated")
+    expected = f"[['nuclei', 'Dice', {dice + 0.05}, 0.04]]"
+    surprised = command(*evaluate, "TEST.EXPECTED_RESULTS", expected)
+    assert surprised.returncode == 2
+    assert surprised.stderr.splitlines()[-1].startswith("error: TEST.EXPECTED_RESULTS: nuclei/Dice")
+
 
 def test_two_machines_train_and_evaluate_together(data, tmp_path):
     with socket.socket() as free:
