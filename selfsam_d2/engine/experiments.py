@@ -141,6 +141,7 @@ def make_record(
     folder: Path,
     seconds: float,
     commit: str | None,
+    base: str | None,
     evaluation: Path | None = None,
 ) -> dict[str, Any]:
     """What is kept of a run that has ended.
@@ -150,6 +151,8 @@ def make_record(
         folder: its OUTPUT_DIR.
         seconds: that its processes took, evaluations included.
         commit: git revision of the code; None: not known.
+        base: SHA-256 of the frozen encoder, since a name such as ``mobile_sam`` can stand for
+            several; see :func:`selfsam_d2.modeling.trained_parts.base_digest`. None: not known.
         evaluation: OUTPUT_DIR of a later evaluation, whose results are taken in place of those of
             the training; the record then has no curve.
 
@@ -180,6 +183,7 @@ def make_record(
         "command": experiment.command(),
         "settings": experiment.settings(),
         "commit": commit,
+        "base": base,
         "config": experiment.config(),
         "steps": steps,
         "seconds": round(seconds),

@@ -26,6 +26,8 @@ from selfsam_d2.engine.run_folder import (
 )
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.summary import write_json
+from selfsam_d2.modeling.trained_parts import base_of_model
+from selfsam_d2.weights.resolve import read_checkpoint
 
 __all__ = ["evaluate_experiment", "run_experiment", "run_queue"]
 
@@ -119,7 +121,7 @@ def run_experiment(
             *("OUTPUT_DIR", str(folder), "SELF_REFINE.BASE_STORE", str(output / "base_masks")),
         ]
         seconds = _train(command, folder, lock)
-        return make_record(experiment, folder, seconds, commit)
+        return make_record(experiment, folder, seconds, commit, _base(folder))
 
 
 def evaluate_experiment(
@@ -150,7 +152,13 @@ def evaluate_experiment(
             *("MODEL.WEIGHTS", str(folder / MODEL), "OUTPUT_DIR", str(folder / EVALUATION)),
         ]
         _run(command, folder / CONSOLE, lock)
-        return make_record(experiment, folder, read_seconds(folder), commit, folder / EVALUATION)
+        seconds = read_seconds(folder)
+        evaluation = folder / EVALUATION
+        return make_record(experiment, folder, seconds, commit, _base(folder), evaluation)
+
+
+def _base(folder: Path) -> str:
+    return base_of_model(read_checkpoint(folder / MODEL)["model"])
 
 
 def _train(command: Sequence[str], folder: Path, lock: IO[str]) -> float:

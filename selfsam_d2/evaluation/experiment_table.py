@@ -43,7 +43,8 @@ def summarise_records(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
         names those too.
 
     Raises:
-        InputError: two records are of one seed of one row.
+        InputError: two records are of one seed of one row, or the runs of a row were trained on
+            different base weights.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for record in records:
@@ -87,6 +88,10 @@ def _row(dataset: str, runs: list[dict[str, Any]], differs: list[str]) -> dict[s
         if seeds.count(seed) > 1:
             names = ", ".join(record["name"] for record in runs if record["seed"] == seed)
             raise InputError(names, f"seed {seed} is there twice in a row; leave one out")
+    bases = {record.get("base") for record in runs} - {None}  # early records do not have it
+    if len(bases) > 1:
+        names = ", ".join(record["name"] for record in runs)
+        raise InputError(names, "trained on different base weights; name them by MODEL.WEIGHTS")
     means = [record["results"][dataset]["mean"] for record in runs]
     paper = paper_figure_of_run(dataset, first)
     return {

@@ -16,6 +16,7 @@ __all__ = [
     "BASE",
     "BATCH_COUNTER",
     "base_digest",
+    "base_of_model",
     "pack_trained_parts",
     "unpack_trained_parts",
 ]
@@ -43,6 +44,17 @@ def base_digest(encoder: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def base_of_model(state: Mapping[str, Tensor]) -> str:
+    """:func:`base_digest` of the encoder in the state dict of a whole SelfSAM."""
+    return base_digest(
+        {
+            key.removeprefix(FROZEN[0]): value
+            for key, value in state.items()
+            if key.startswith(FROZEN[0])
+        }
+    )
+
+
 def pack_trained_parts(
     state: Mapping[str, Tensor], base: str, notes: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -57,18 +69,13 @@ def pack_trained_parts(
         ``model``: the tensors that are not frozen; ``base``: ``name``, and ``sha256`` of the
         image encoder, see :func:`base_digest`; ``notes``.
     """
-    encoder = {
-        key.removeprefix(FROZEN[0]): value
-        for key, value in state.items()
-        if key.startswith(FROZEN[0])
-    }
     return {
         "model": {
             key: value.detach().clone()
             for key, value in state.items()
             if not key.startswith(FROZEN)
         },
-        BASE: {"name": base, "sha256": base_digest(encoder)},
+        BASE: {"name": base, "sha256": base_of_model(state)},
         "notes": dict(notes),
     }
 

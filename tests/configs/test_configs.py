@@ -24,6 +24,8 @@ BASES = (
     *("nuclei_head_R50_fpn", "nuclei_head_vitdet"),
 )
 OWN_SIZES = ("demo",)  # a training of minutes, which no other config builds on
+# What the shipped model must reach, with --eval-only.
+SHIPPED = ("quick_schedules/monuseg_vitt_shipped", "quick_schedules/tnbc_vitt_shipped")
 ABSTRACT = ("Base-NucleiSegmentor",)  # names no backbone
 # Detectron2's ViT reads values while it is built, which a tensor without memory has not.
 NEEDS_MEMORY = ("nuclei_head_vitdet",)
@@ -93,7 +95,8 @@ def differences(name, other):
 
 
 def test_all_rows_of_the_papers_tables_are_there():
-    expected = [*BASES, *OWN_SIZES, *DETECTORS, *MAIN, *(f"ablations/{name}" for name in ABLATIONS)]
+    expected = [*BASES, *OWN_SIZES, *SHIPPED, *DETECTORS, *MAIN]
+    expected += [f"ablations/{name}" for name in ABLATIONS]
     assert sorted(expected) == FILES
 
 
@@ -135,6 +138,20 @@ def test_it_says_what_its_name_says(name):
     assert cfg["TEST.EVAL_PERIOD"] == 0 or TEST_SPLITS[dataset] == "val"
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_model_is_measured_as_its_card_says(name):
+    main = Path(name).name.removesuffix("_shipped")
+    changed = differences(name, main)
+    assert changed.pop("MODEL.WEIGHTS") == "selfsam_monuseg_vitt"
+    expected = changed.pop("TEST.EXPECTED_RESULTS")
+    assert changed == {}
+    card = (FOLDER.parent / "model_zoo" / "monuseg_vitt.md").read_text()
+    for task, metric, value, tolerance in expected:
+        assert task == "nuclei"
+        assert f"{metric} {value:.3f}" in card
+        assert 0 < tolerance < 0.005
+
+
 @pytest.mark.parametrize("encoder", WEIGHTS)
 def test_size_of_the_model(encoder):
     cfg = load(f"consep_{encoder}")
@@ -148,14 +165,17 @@ def test_size_of_the_model(encoder):
 def test_the_papers_settings_are_the_same_for_every_dataset_and_encoder():
     allowed = {
         *("MODEL.WEIGHTS", "MODEL.SAM.ENCODER", "MODEL.SAM.CHECKPOINT_BLOCKS"),
-        *("DATASETS.TRAIN", "DATASETS.TEST"),
+        *("DATASETS.TRAIN", "DATASETS.TEST", "INPUT.NUCLEI.MICRONS_PER_PIXEL"),
     }
     for dataset in PAPER:
         for encoder in ("vitb", "vitl", "vith"):
             assert differences(f"{dataset}_{encoder}", "Base-SelfSAM").keys() <= allowed
     for dataset in ("cpm17", "consep", "tnbc"):
         changed = differences(f"{dataset}_vitt", "monuseg_vitt").keys()
-        assert changed == {"DATASETS.TRAIN", "DATASETS.TEST", "TEST.EVAL_PERIOD"}
+        assert changed == {
+            *("DATASETS.TRAIN", "DATASETS.TEST", "TEST.EVAL_PERIOD"),
+            "INPUT.NUCLEI.MICRONS_PER_PIXEL",
+        }
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith("_shift8")])

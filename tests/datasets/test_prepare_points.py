@@ -59,7 +59,7 @@ def test_two_images_end_to_end(tmp_path, folders, run_script):
     rows = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in table}
     assert rows["a.png"][:3] == ["0", "2", "2"]
     assert rows["b.png"][:3] == ["1", "10", "10"]
-    assert rows["all"] == ["1", "12", "12", "0", "0", "0", "0", "0"]
+    assert rows["all"] == ["1", "12", "12", "0", "0", "0", "0", "0", ""]
     tiles = tmp_path / "new" / "train_tiles"
     assert stdout.splitlines()[-2:] == [
         f"{output}: 2 images, 12 points",
@@ -108,9 +108,15 @@ def spoil_region(images, points):
     (points / "a.geojson").write_text(geojson((10, 20), (50, 50), region=(40, 40, 60, 60)))
 
 
+def spoil_coverage(images, points):
+    corner = [(5 + 6 * k, 5 + 3 * (k % 5)) for k in range(6)]
+    (points / "a.geojson").write_text(geojson(*corner))
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
+        (spoil_coverage, "1 images with points in one part only, without an outline (a.png: 3%)"),
         (spoil_outside, "1 points outside their image (a.png)"),
         (spoil_doubles, "1 points less than 2 px from another (a.png)"),
         (spoil_points, "1 images without points (a.png)"),
@@ -131,6 +137,29 @@ def test_strict_writes_nothing(tmp_path, folders, run_script, spoil, problem):
     assert (status, stderr) == (0, "")
     root = folders[0]
     assert all(record["annotations"] for record in load_coco_json(output, root))
+
+
+def test_no_file_of_the_user_is_replaced(tmp_path, folders, run_script):
+    images, points = folders
+    shapes = [{"label": "", "points": [[9, 9]], "shape_type": "point"}]
+    labelme = points / "a.json"
+    (points / "a.geojson").unlink()
+    labelme.write_text(json.dumps({"shapes": shapes}))
+    other = tmp_path / "notes.json"
+    other.write_text("{}")
+    image = images / "a.png"
+    before = {path: path.read_bytes() for path in (labelme, other, image)}
+    for single, output in ((False, labelme), (True, labelme), (False, image), (False, other)):
+        source = (image, labelme) if single else folders
+        status, stdout, stderr = run_script(SCRIPT, *arguments(source, output))
+        assert (status, stdout) == (2, "")
+        assert stderr.startswith(f"error: {output}: is ")
+        assert stderr.endswith("give another --output\n")
+        assert stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in before} == before
+    # What the script wrote itself is made anew.
+    for _ in range(2):
+        assert run_script(SCRIPT, *arguments((image, labelme), tmp_path / "t.json"))[0] == 0
 
 
 def test_strict_accepts_what_is_well(tmp_path, folders, run_script):

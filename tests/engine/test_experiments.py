@@ -79,7 +79,7 @@ def write_run(folder):
 def test_a_record_holds_result_settings_and_command(tmp_path):
     (run,) = plan_experiments([DEMO], [4], [8], ["OUTPUT_DIR", "somewhere"])
     write_run(tmp_path / "run")
-    record = make_record(run, tmp_path / "run", 61.4, "abc-dirty")
+    record = make_record(run, tmp_path / "run", 61.4, "abc-dirty", "0f")
     assert record["results"] == {
         "synthetic_val": {"mean": {"AJI": 0.5}, "images": {}, "both_empty": 0}
     }
@@ -91,7 +91,7 @@ def test_a_record_holds_result_settings_and_command(tmp_path):
     assert record["settings"]["INPUT.NUCLEI.SHIFT"] == 8.0
     assert record["settings"]["DATASETS.TRAIN"] == ["synthetic_train"]
     assert "OUTPUT_DIR" not in record["settings"]
-    assert record["commit"] == "abc-dirty"
+    assert (record["commit"], record["base"]) == ("abc-dirty", "0f")
     path = tmp_path / "record.json"
     path.write_text(json.dumps(record))
     assert read_record(path, run) == record
@@ -103,7 +103,7 @@ def test_the_config_of_a_record_repeats_the_run_whatever_the_defaults(tmp_path):
     given = [part for key in folders for part in (key, "/home/somebody")]
     (run,) = plan_experiments([DEMO], [4], [8], ["SOLVER.MAX_ITER", "9", *given])
     write_run(tmp_path / "run")
-    record = json.loads(json.dumps(make_record(run, tmp_path / "run", 1, None)))
+    record = json.loads(json.dumps(make_record(run, tmp_path / "run", 1, None, None)))
     assert record["config"]["POSTPROCESS"]["SOBEL_KERNEL"] == 21  # a default
     assert "somebody" not in json.dumps(record["config"])
     (tmp_path / "again.yaml").write_text(json.dumps(record["config"]))
@@ -111,11 +111,11 @@ def test_the_config_of_a_record_repeats_the_run_whatever_the_defaults(tmp_path):
     assert again.config() == run.config()
 
 
-def test_records_from_before_commit_and_config_were_kept_are_read(tmp_path):
+def test_records_from_before_commit_base_and_config_were_kept_are_read(tmp_path):
     (run,) = plan_experiments([DEMO], [0], [0])
     write_run(tmp_path / "run")
-    old = make_record(run, tmp_path / "run", 1, None)
-    del old["commit"], old["config"]
+    old = make_record(run, tmp_path / "run", 1, None, None)
+    del old["commit"], old["base"], old["config"]
     (tmp_path / "old.json").write_text(json.dumps(old))
     assert read_record(tmp_path / "old.json", run) == old
     assert summarise_records([old])[0]["seeds"] == [0]
@@ -126,7 +126,7 @@ def test_records_that_do_not_fit_are_refused_by_name(tmp_path):
     (other,) = plan_experiments([DEMO], [0], [0], ["SOLVER.BASE_LR", "0.5"])
     write_run(tmp_path / "run")
     path = tmp_path / "record.json"
-    path.write_text(json.dumps(make_record(run, tmp_path / "run", 1, None)))
+    path.write_text(json.dumps(make_record(run, tmp_path / "run", 1, None, None)))
     with pytest.raises(InputError, match=r"record\.json: is of a run with another SOLVER\.BASE_LR"):
         read_record(path, other)
     path.write_text("{")
@@ -134,4 +134,4 @@ def test_records_that_do_not_fit_are_refused_by_name(tmp_path):
         read_record(path, run)
     (tmp_path / "run" / "inference" / "nuclei_metrics.json").unlink()
     with pytest.raises(InputError, match=r"nuclei_metrics\.json: holds no result"):
-        make_record(run, tmp_path / "run", 1, None)
+        make_record(run, tmp_path / "run", 1, None, None)

@@ -15,7 +15,7 @@ from selfsam_d2.prediction.options import Outputs, Tiling
 from selfsam_d2.prediction.resolution import predict_at_scale, scale_between
 from selfsam_d2.prediction.run import plan, predict_images
 from selfsam_d2.prediction.sources import find_sources
-from selfsam_d2.slides import writers
+from selfsam_d2.slides import reader, writers
 
 SIZE = (150, 120)
 TILES = 6  # of 64 px
@@ -206,6 +206,29 @@ def test_a_format_that_cannot_hold_the_slide_is_said_and_the_others_written(
         assert len(predictor.seen) == TILES
         assert "a.svs: not written as coco: run lengths" in capfd.readouterr().err
         assert names(slide.parents[1] / "out") == ["a.csv"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_large_plain_image_is_predicted_in_tiles(
+    suffix: str, slide: Path, planted: Any, finder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    centres = np.random.default_rng(1).integers(0, SIZE, (40, 2)).tolist()
+    slide.unlink()
+    image = slide.with_suffix(suffix)
+    options = {"compression": "tiff_lzw"} if suffix == ".tif" else {}
+    Image.fromarray(planted(*SIZE, centres)).save(image, **options)
+    formats = ("csv", "labels", "overlay", "geojson")
+    whole = finder(0.25)
+    out = run(image, whole, formats)
+    assert whole.seen == [SIZE[::-1] + (3,)]
+    assert names(out) == ["a.csv", "a.geojson", "a_labels.png", "a_overlay.png"]
+    expected = rows(out)
+    monkeypatch.setattr(reader, "LARGE", SIZE[0] * SIZE[1] - 1)
+    tiled = finder(0.25)
+    run(image, tiled, formats, overwrite=True)
+    assert len(tiled.seen) == TILES
+    assert names(out) == ["a.csv", "a.geojson", "a_labels.ome.tif", "a_overlay.png"]
+    np.testing.assert_allclose(rows(out), expected)
 
 
 @pytest.mark.parametrize(("side", "margin"), [(63, 16), (64, 3), (64, 65)])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from tqdm import tqdm
 
@@ -98,3 +100,19 @@ def test_an_image_is_handed_to_the_predictor_with_its_name_and_resolution(
     assert source.process(Predictor(), ("csv",), outputs, tqdm(disable=True)) == 0
     assert calls == [((6, 8, 3), {"name": "b.png", "microns_per_pixel": 0.5})]
     assert (tmp_path / "b.csv").is_file()
+
+
+def test_an_image_has_the_resolution_that_its_file_states_unless_another_is_given(
+    folder: Path, finder: Any, tmp_path: Path
+) -> None:
+    sizes = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    pixels = np.full((6, 8, 3), 200, dtype=np.uint8)
+    tifffile.imwrite(folder / "x.ome.tif", pixels, photometric="rgb", metadata=sizes)
+    dots = {"resolution": (300, 300), "resolutionunit": "INCH"}
+    tifffile.imwrite(folder / "y.tif", pixels, photometric="rgb", **dots)
+    given = [str(folder / "x.ome.tif"), str(folder / "y.tif"), str(folder / "b.png")]
+    assert [each.microns_per_pixel for each in find_sources(given)] == [0.25, None, None]
+    assert [each.microns_per_pixel for each in find_sources(given, 0.5)] == [0.5] * 3
+    (source,) = find_sources(given[:1])
+    source.process(finder(), ("csv",), Outputs(tmp_path, ("csv",)), tqdm(disable=True))
+    assert "area_um2" in (tmp_path / "x.ome.csv").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,6 +138,8 @@ def test_what_is_trained_is_evaluated_with_other_keys_of_the_prediction(register
         json.loads((output / name / "demo_shift0_seed0.json").read_text())
         for name in ("records", "evaluation_records")
     )
+    assert trained["base"] == evaluated["base"]
+    assert re.fullmatch("[0-9a-f]{64}", trained["base"])
     assert trained["results"]["my_val"]["mean"]["Dice"] > 0
     assert evaluated["results"]["my_val"]["mean"]["Dice"] == 0
     assert evaluated["settings"] == {**trained["settings"], **strict}

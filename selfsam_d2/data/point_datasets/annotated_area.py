@@ -111,8 +111,11 @@ def area_mask(
 
 def polygons_of(geometry: BaseGeometry) -> list[shapely.Polygon]:
     """The polygons of any geometry; lines and points are left out."""
-    parts = shapely.get_parts(shapely.get_parts(geometry))  # a collection can hold collections
-    return [part for part in parts if part.geom_type == "Polygon" and part.area > 0]
+    if geometry.geom_type == "Polygon":
+        return [geometry] if geometry.area > 0 else []
+    # A mended outline is a collection that can hold collections, these multipolygons.
+    parts = getattr(geometry, "geoms", ())
+    return [polygon for part in parts for polygon in polygons_of(part)]
 
 
 def _inside(area: BaseGeometry, size: tuple[int, int]) -> BaseGeometry:

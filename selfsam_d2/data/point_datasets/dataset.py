@@ -23,6 +23,7 @@ from pycocotools import mask as mask_util
 from selfsam_d2.data.coco_json import CATEGORY, write_coco_json
 from selfsam_d2.data.images import read_image
 from selfsam_d2.data.point_datasets.annotated_area import area_mask
+from selfsam_d2.data.point_datasets.output_file import INFO
 from selfsam_d2.data.point_datasets.point_checks import CheckedImage, CheckedPoints
 from selfsam_d2.data.point_datasets.summary import problems
 from selfsam_d2.data.point_datasets.tiles import Tile, plan_tiles
@@ -114,7 +115,7 @@ class _CocoBuilder:
         self.category_ids = {name: number for number, name in enumerate(classes, start=1)}
         self.points = 0
         self.coco: dict[str, Any] = {
-            "info": {"description": "nuclei as points", "crowd_regions": "not annotated"},
+            "info": INFO,
             "images": [],
             "categories": [
                 {"id": number, "name": name or CATEGORY["name"]}

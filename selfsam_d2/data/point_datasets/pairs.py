@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfsam_d2.data.images import IMAGE_SUFFIXES, find_images
+from selfsam_d2.data.point_datasets.output_file import check_output, is_earlier_output
 from selfsam_d2.data.point_files.formats import AUTO, POINT_SUFFIXES, read_point_file
 from selfsam_d2.data.point_files.point_set import PointSet, ReadOptions
 from selfsam_d2.errors import InputError
@@ -54,16 +55,16 @@ def pair_images_and_points(
         points: a file of points, or a folder of them.
         options: unit, resolution, class of annotated regions.
         file_format: one of :data:`~selfsam_d2.data.point_files.formats.FORMATS`.
-        output: what is written later; in the folder of points it is no point file.
+        output: what is written later; in the folder of points an earlier one is no point file.
 
     Raises:
-        InputError: a path is missing, an image is a whole slide, or a point file cannot be used.
+        InputError: a path is missing, an image is a whole slide, a point file cannot be used, or
+            ``output`` would replace a file that is not its own.
     """
     found, slides = _images(images)
-    files = [points]
-    if points.is_dir():
-        there = files_by_stem(points, POINT_SUFFIXES, "point file").values()
-        files = [file for file in there if output is None or file.resolve() != output.resolve()]
+    files = _point_files(points, output)
+    if output is not None:
+        check_output(output, found.values(), files)
     root = images if images.is_dir() else images.parent
     pairs = ImagePairs(root, found, {stem: PointSet() for stem in found})
     single = next(iter(found)) if not (images.is_dir() or points.is_dir()) else None
@@ -78,6 +79,15 @@ def pair_images_and_points(
             else:
                 pairs.without_image.append(str(file) if name is None else f"{name} in {file}")
     return pairs
+
+
+def _point_files(points: Path, output: Path | None) -> list[Path]:
+    if not points.is_dir():
+        return [points]
+    files = list(files_by_stem(points, POINT_SUFFIXES, "point file").values())
+    if output is None or not is_earlier_output(output):
+        return files
+    return [file for file in files if not file.samefile(output)]
 
 
 def _images(path: Path) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from selfsam_d2.data.images import image_size
 from selfsam_d2.data.point_datasets.annotated_area import area_around_points, area_of_regions
+from selfsam_d2.data.point_datasets.coverage import covered_share, is_one_part
 from selfsam_d2.data.point_datasets.pairs import ImagePairs
 from selfsam_d2.data.point_files.point_set import PointSet
 from selfsam_d2.errors import InputError
@@ -44,6 +45,10 @@ class CheckedImage:
         doubles: points less than :data:`DOUBLE_DISTANCE` px from an earlier one.
         off_region: points outside of the regions that were drawn.
         unused_outlines: outlines that are no regions.
+        ignored: points of classes that QuPath ignores.
+        covered: share of the image that its points lie in, of any class; None: not the whole image
+            counts as annotated.
+        one_part: whether they lie in one part of an image that counts as annotated as a whole.
     """
 
     path: Path
@@ -57,6 +62,9 @@ class CheckedImage:
     doubles: int = 0
     off_region: int = 0
     unused_outlines: int = 0
+    ignored: int = 0
+    covered: float | None = None
+    one_part: bool = False
 
     def keep(self, which: npt.ArrayLike) -> int:
         """Keep the points for which an entry of (N,) is true; how many were dropped."""
@@ -146,13 +154,12 @@ def _checked(
     classes: Collection[str],
     margin: float | None,
 ) -> CheckedImage:
-    height, width = size = image_size(path)
+    size = image_size(path)
     image = CheckedImage(path, size, found.xy(), list(found.classes))
-    image.unused_outlines = found.unused_outlines
+    image.unused_outlines, image.ignored = found.unused_outlines, found.ignored
     if classes:
         image.left_out = image.keep([name in classes for name in image.classes])
-    inside = ((image.points >= 0) & (image.points < (width, height))).all(axis=1)
-    image.outside = image.keep(inside)
+    image.outside = image.keep(_are_inside(image.points, size))
     image.doubles = image.keep(~double_points(image.points, DOUBLE_DISTANCE))
     if found.regions:
         image.has_regions = True
@@ -161,4 +168,15 @@ def _checked(
         image.off_region = image.keep(annotated)
     elif max(size) > whole_up_to and len(image.points):
         image.area = area_around_points(image.points, size, margin)
+    elif len(image.points):
+        every = found.xy()  # of classes too that are not wanted: there somebody looked as well
+        every = every[_are_inside(every, size)]
+        every = every[~double_points(every, DOUBLE_DISTANCE)]
+        image.covered, image.one_part = covered_share(every, size), is_one_part(every, size)
     return image
+
+
+def _are_inside(points: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    height, width = size
+    inside: npt.NDArray[np.bool_] = ((points >= 0) & (points < (width, height))).all(axis=1)
+    return inside

@@ -21,13 +21,15 @@ from shapely.geometry.base import BaseGeometry
 from selfsam_d2.data.segmentations import is_coordinate
 from selfsam_d2.errors import InputError
 
-__all__ = ["HALF_PIXEL", "UNITS", "PointSet", "ReadOptions", "as_coordinates", "distinct"]
+__all__ = ["HALF_PIXEL", "IGNORED_BY_QUPATH", "UNITS", "PointSet", "ReadOptions", "as_coordinates", "distinct"]
 
 UNITS = ("px", "um")
 HALF_PIXEL = 0.5
 # QuPath's own class for this is "Region*"; outlines drawn without a class count as well.
 REGION_CLASSES = ("", "region", "region*")
 POLYGON_VERTICES = 3
+# What QuPath counts and measures as nothing: "Ignore*", "Region*", "Tumor: Ignore*".
+IGNORED_BY_QUPATH = "*"
 
 
 @dataclass
@@ -39,12 +41,14 @@ class PointSet:
         classes: N names; "" where the file gives none.
         regions: valid outlines of annotated regions, px.
         unused_outlines: outlines of nuclei, of tumour, ..., which mark no annotated region.
+        ignored: points that are left out, as their class says that they are no nuclei.
     """
 
     points: list[tuple[float, float]] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     regions: list[BaseGeometry] = field(default_factory=list)
     unused_outlines: int = 0
+    ignored: int = 0
 
     def add(self, point: tuple[float, float], class_name: str = "") -> None:
         """Append a point in px."""
@@ -57,6 +61,7 @@ class PointSet:
         self.classes += other.classes
         self.regions += other.regions
         self.unused_outlines += other.unused_outlines
+        self.ignored += other.ignored
 
     def xy(self) -> npt.NDArray[np.float64]:
         """(N, 2)."""

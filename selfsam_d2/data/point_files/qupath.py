@@ -1,6 +1,7 @@
 """QuPath's GeoJSON: points and the outlines of annotated regions.
 
-QuPath counts pixels from the upper left corner of the image, as this package does.
+QuPath counts pixels from the upper left corner of the image, as this package does. Points of a class
+that ends in ``*`` are no nuclei: that is how QuPath marks what it ignores.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from selfsam_d2.data.point_files.point_set import (
+    IGNORED_BY_QUPATH,
     POLYGON_VERTICES,
     PointSet,
     ReadOptions,
@@ -60,7 +62,10 @@ def points_of_geojson(path: Path, content: Any, options: ReadOptions) -> dict[st
         if kind in ("Point", "MultiPoint"):
             for each in [coordinates] if kind == "Point" else _list(path, subject, coordinates):
                 x, y = as_coordinates(each, path, subject, counts=PAIR)[:2]
-                found.add((x * factor, y * factor), class_name)
+                if class_name.endswith(IGNORED_BY_QUPATH):
+                    found.ignored += 1
+                else:
+                    found.add((x * factor, y * factor), class_name)
         elif kind in ("Polygon", "MultiPolygon"):
             parts = [coordinates] if kind == "Polygon" else _list(path, subject, coordinates)
             outline = MultiPolygon([_polygon(path, subject, part) for part in parts])

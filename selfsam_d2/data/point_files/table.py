@@ -1,6 +1,7 @@
 """CSV of points: x, y and, where there are such columns, class and image.
 
-Coordinates count from the upper left corner of the image, as QuPath's measurements do.
+Coordinates x and y count from the upper left corner of the image, as QuPath's measurements do; row
+and column are indices of an array, whose whole numbers are centres of pixels: half a pixel is added.
 """
 
 from __future__ import annotations
@@ -8,8 +9,14 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass
+from itertools import product
 
-from selfsam_d2.data.point_files.point_set import PointSet, ReadOptions
+from selfsam_d2.data.point_files.point_set import (
+    HALF_PIXEL,
+    IGNORED_BY_QUPATH,
+    PointSet,
+    ReadOptions,
+)
 from selfsam_d2.data.point_files.table_rows import TextTable
 from selfsam_d2.errors import InputError
 
@@ -21,7 +28,14 @@ AXIS_PATTERNS = (
     *("position_{}", "point_{}", "location_{}", "location_center_{}", "c{}", "{}m"),
     *("{}_centroid", "{}_center", "{}_centre", "{}_coord", "{}_coordinate", "{}_pos"),
 )
-INDEX_NAMES = {"x": ("col", "column"), "y": ("row",)}
+# (names of x, names of y) -> what is added, px.
+KINDS = {
+    (
+        tuple(pattern.format("x") for pattern in AXIS_PATTERNS),
+        tuple(pattern.format("y") for pattern in AXIS_PATTERNS),
+    ): 0.0,
+    (("col", "column"), ("row",)): HALF_PIXEL,
+}
 CLASS_NAMES = ("class", "classification", "class_name", "label", "category", "type", "cell_type")
 IMAGE_NAMES = ("image", "image_name", "file", "file_name", "filename", "slide")
 UNIT_WORDS = {"px": "px", "pixel": "px", "pixels": "px"} | dict.fromkeys(
@@ -34,10 +48,11 @@ FOUND = 200  # characters of a header in a message
 
 @dataclass(frozen=True)
 class _Columns:
-    """Positions of the columns in a row; None where there is none."""
+    """Positions of the columns in a row, None where there is none; what is added to x and y, px."""
 
     x: int
     y: int
+    shift: float
     unit: str | None
     class_name: int | None
     image: int | None
@@ -57,8 +72,8 @@ def points_of_table(table: TextTable, options: ReadOptions) -> dict[str | None, 
         Name in the column of the image -> its points; under None without such a column.
 
     Raises:
-        InputError: no column for x or y, a cell that is no finite number, or a row that stands
-            for several points.
+        InputError: no columns for x and y, or for row and column, a cell that is no finite
+            number, or a row that stands for several points.
     """
     columns = _find_columns(table, options.unit)
     factor = options.pixels_per_unit(table.path, columns.unit)
@@ -72,30 +87,32 @@ def points_of_table(table: TextTable, options: ReadOptions) -> dict[str | None, 
             points.unused_outlines += 1
             continue
         _check_single(table, columns, line, cells)
+        class_name = _text(table, cells, columns.class_name)
+        if columns.object_type is not None and class_name.endswith(IGNORED_BY_QUPATH):
+            points.ignored += 1
+            continue
         x, y = (table.number(line, cells, column) * factor for column in (columns.x, columns.y))
-        points.add((x, y), _text(table, cells, columns.class_name))
+        points.add((x + columns.shift, y + columns.shift), class_name)
     return found
 
 
 def _find_columns(table: TextTable, wanted_unit: str | None) -> _Columns:
     if table.header is None:
         third = 2 if table.rows and len(table.rows[0][1]) > 2 else None
-        return _Columns(0, 1, None, third, None, None, None, None)
+        return _Columns(0, 1, 0.0, None, third, None, None, None, None)
     names = [_name_and_unit(cell) for cell in table.header]
-    # QuPath can write both units side by side: the one that is asked for, then px.
-    for unit in dict.fromkeys((wanted_unit, "px", None, "um")):
-        x, y = (_find(names, _axis_names(axis), unit) for axis in "xy")
+    # QuPath can write both units side by side: the one that is asked for, then px. Both columns
+    # are of one kind: x beside row would be two frames.
+    units = dict.fromkeys((wanted_unit, "px", None, "um"))
+    for unit, (kind, shift) in product(units, KINDS.items()):
+        x, y = (_find(names, wanted, unit) for wanted in kind)
         if x is not None and y is not None:
             break
     else:
         found = textwrap.shorten(", ".join(table.header), FOUND, placeholder=" …")
         raise InputError(table.path, f"has no columns x and y, found {found}; name them x and y")
     others = (CLASS_NAMES, IMAGE_NAMES, (OBJECT_TYPE,), (ROI,), (POINT_COUNT,))
-    return _Columns(x, y, unit, *(_find(names, wanted, None) for wanted in others))
-
-
-def _axis_names(axis: str) -> tuple[str, ...]:
-    return (*(pattern.format(axis) for pattern in AXIS_PATTERNS), *INDEX_NAMES[axis])
+    return _Columns(x, y, shift, unit, *(_find(names, wanted, None) for wanted in others))
 
 
 def _find(

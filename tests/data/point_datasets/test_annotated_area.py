@@ -46,6 +46,25 @@ def test_parts_that_are_no_polygons_are_left_out():
     assert sorted(part.area for part in polygons_of(mixed)) == [1, 16]
 
 
+def test_an_outline_that_crosses_itself_and_has_a_spike():
+    crossing = [(0, 0), (10, 10), (10, 0), (0, 10)]
+    spike = [(0, 0), (0, 10), (0, 20), (0, 0)]
+    mended = shapely.make_valid(shapely.Polygon(crossing + spike))
+    assert [part.geom_type for part in mended.geoms] == ["MultiPolygon", "LineString"]
+    assert area_of_regions([mended], SIZE).area == pytest.approx(50)
+
+
+CORNER = st.tuples(st.integers(0, 12), st.integers(0, 12))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CORNER, min_size=3, max_size=12))
+def test_mending_an_outline_keeps_its_area(corners):
+    mended = shapely.make_valid(shapely.Polygon(corners))
+    assert sum(part.area for part in polygons_of(mended)) == pytest.approx(mended.area)
+    assert area_of_regions([mended, mended], SIZE).area == pytest.approx(mended.area)
+
+
 def test_the_neighbourhood_ends_before_the_next_nucleus():
     # Spacing 20: gaps inside are closed, to the outside the area ends after 15 px.
     points = grid(20, 6, 5)

@@ -7,6 +7,7 @@ import json
 import pytest
 from PIL import Image
 
+from selfsam_d2.data.point_datasets.output_file import INFO
 from selfsam_d2.data.point_datasets.pairs import pair_images_and_points
 from selfsam_d2.data.point_files.point_set import ReadOptions
 from selfsam_d2.errors import InputError
@@ -50,7 +51,8 @@ def test_what_was_written_before_is_no_point_file(images, points):
     output = points / "train.json"
     image = {"id": 1, "file_name": "a.png"}
     annotation = {"id": 1, "image_id": 1, "point": [1, 2]}
-    output.write_text(json.dumps({"images": [image], "annotations": [annotation]}))
+    coco = {"info": INFO, "images": [image], "annotations": [annotation]}
+    output.write_text(json.dumps(coco))
     pairs = pair_images_and_points(images, points, ReadOptions())
     assert counts(pairs)["a"] == 3
     pairs = pair_images_and_points(images, points, ReadOptions(), output=output)

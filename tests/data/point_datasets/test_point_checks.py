@@ -91,15 +91,19 @@ def test_classes_are_chosen(tmp_path):
 
 
 def test_the_table_and_the_problems(tmp_path):
-    found = PointSet([(10, 10), (10, 11), (900, 5), (90, 90)], ["T", "T", "T", ""], [], 4)
+    found = PointSet([(10, 10), (10, 11), (900, 5), (90, 90)], ["T", "T", "T", ""], [], 4, 7)
     result = checked(tmp_path, found)
     table = summary_table(result, {"a.png": 3}).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     columns = ["image", "tiles", "points", "(no class)", "T", "other classes", "outside image"]
-    assert cells[0] == [*columns, "double", "outside regions", "outlines not used"]
-    assert cells[2] == ["a.png", "3", "2", "1", "1", "0", "1", "1", "0", "4"]
-    assert cells[3] == ["all", *cells[2][1:]]
-    assert table[4] == "points without an image, left out: stray.csv"
+    more = ["double", "outside regions", "outlines not used", "points cover"]
+    assert cells[0] == [*columns, *more]
+    assert cells[2] == ["a.png", "3", "2", "1", "1", "0", "1", "1", "0", "4", "5%"]
+    assert cells[3] == ["all", *cells[2][1:-1], ""]
+    assert table[4:] == [
+        "points of classes that QuPath ignores (*), left out: 7 of a.png",
+        "points without an image, left out: stray.csv",
+    ]
     assert problems(result) == [
         "1 points outside their image (a.png)",
         "1 points less than 2 px from another (a.png)",
@@ -108,3 +112,42 @@ def test_the_table_and_the_problems(tmp_path):
     empty = checked(tmp_path, PointSet())
     assert "images without points, left out: a.png" in summary_table(empty, {})
     assert problems(empty)[0] == "1 images without points (a.png)"
+
+
+CORNER_ONLY = [(10 + 15 * (k % 5), 10 + 15 * (k // 5)) for k in range(20)]
+
+
+def test_points_in_one_corner_of_an_image_without_outline_are_named(tmp_path):
+    result = checked(tmp_path, points_of(*CORNER_ONLY))
+    assert result.images[0].covered == 60 * 45 / (WIDTH * HEIGHT)
+    assert problems(result)[0] == (
+        "1 images with points in one part only, without an outline (a.png: 2%)"
+    )
+    table = summary_table(result, {}).splitlines()
+    assert table[2].endswith("| 2%             |")
+    assert table[4] == (
+        "points in one part of an image only, all of which counts as annotated; outline what you "
+        "looked at: a.png (20 points in 2%)"
+    )
+
+
+def test_points_in_one_corner_are_well_where_the_rest_is_not_annotated(tmp_path):
+    whole = shapely.box(0, 0, WIDTH, HEIGHT)
+    for found, whole_up_to in (
+        (points_of(*CORNER_ONLY, regions=[whole]), 1024),
+        (points_of(*CORNER_ONLY), 300),
+    ):
+        result = checked(tmp_path, found, whole_up_to)
+        assert (result.images[0].covered, result.images[0].one_part) == (None, False)
+        assert "one part" not in summary_table(result, {}) + "".join(problems(result))
+
+
+def test_points_of_other_classes_tell_where_somebody_looked(tmp_path):
+    far = [(390, 290), (300, 150)]
+    names = ["Tumor"] * len(CORNER_ONLY) + ["Stroma"] * 2
+    (image,) = checked(tmp_path, PointSet(CORNER_ONLY + far, names), classes=["Tumor"]).images
+    assert (len(image.points), image.one_part) == (20, False)
+    # Points outside of the image do not.
+    out = [(WIDTH + 50, HEIGHT + 50)]
+    (image,) = checked(tmp_path, points_of(*CORNER_ONLY, *out)).images
+    assert image.one_part

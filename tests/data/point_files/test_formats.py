@@ -44,6 +44,27 @@ def test_a_single_feature_and_names_in_parts(tmp_path):
     assert read(tmp_path, single)[None].classes == ["Tumor: Positive"]
 
 
+def test_points_of_classes_that_qupath_ignores_are_counted(tmp_path):
+    features = [
+        feature("MultiPoint", [[3, 4], [5, 6]], "Ignore*"),
+        feature("Point", [7, 8], "Tumor"),
+        feature("Point", [9, 8], "Tumor: Ignore*"),
+        feature("Polygon", SQUARE, "Region*", objectType="annotation"),
+    ]
+    found = read(tmp_path, features)[None]
+    assert (found.points, found.classes, found.ignored) == ([(7, 8)], ["Tumor"], 3)
+    assert len(found.regions) == 1
+    found.extend(found)
+    assert found.ignored == 6
+    rows = "Object type,Classification,Centroid X px,Centroid Y px\n"
+    rows += "Annotation,Ignore*,1,2\nAnnotation,,3,4\n"
+    found = read(tmp_path, rows)[None]
+    assert (found.points, found.ignored) == ([(3, 4)], 1)
+    # A table of another tool may call a nucleus whatever it likes.
+    found = read(tmp_path, "x,y,class\n1,2,T*\n")[None]
+    assert (found.classes, found.ignored) == (["T*"], 0)
+
+
 def test_which_outlines_are_regions(tmp_path):
     features = [
         feature("Polygon", SQUARE),
@@ -112,7 +133,6 @@ def test_coco_keypoints_have_visibility_and_our_points_no_shift(tmp_path):
         "Location_Center_X,Location_Center_Y",
         "cx,cy",
         "XM,YM",
-        "column,row",
         "pos x,pos y",
     ],
 )
@@ -120,6 +140,22 @@ def test_spellings_of_x_and_y(tmp_path, header):
     assert read(tmp_path, f"{header}\n3,4.5\n")[None].points == [(3, 4.5)]
     turned = ",".join(reversed(header.split(",")))
     assert read(tmp_path, f"Id,{turned},note\na,4.5,3,b\n")[None].points == [(3, 4.5)]
+
+
+@pytest.mark.parametrize("header", ["column,row", "col,row", "Col (px),Row (px)"])
+def test_row_and_column_are_indices_of_an_array(tmp_path, header):
+    assert read(tmp_path, f"{header}\n3,4\n")[None].points == [(3.5, 4.5)]
+    turned = ",".join(reversed(header.split(",")))
+    assert read(tmp_path, f"Id,{turned},note\na,4,3,b\n")[None].points == [(3.5, 4.5)]
+    # As napari reads them: half a pixel, whatever the unit.
+    (napari,) = read(tmp_path, "index,axis-0,axis-1\n0,4,3\n", "um", 0.5)[None].points
+    assert read(tmp_path, "row_um,col_um\n4,3\n", None, 0.5)[None].points == [napari]
+
+
+def test_x_beside_row_is_two_frames(tmp_path):
+    assert read(tmp_path, "row,col,x,y\n1,2,30,40\n")[None].points == [(30, 40)]
+    with pytest.raises(InputError, match="has no columns x and y, found x, row"):
+        read(tmp_path, "x,row\n1,2\n")
 
 
 def test_columns_without_a_header(tmp_path):

@@ -1,0 +1,188 @@
+"""Which library opens a file, the scanned area of OpenSlide, images that are decoded at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from selfsam_d2.errors import InputError
+from selfsam_d2.slides import backends, reader
+from selfsam_d2.slides.backends import MappedTiff, OpenSlideFile, TiffSlideFile, open_slide
+from selfsam_d2.slides.decoded_image import DecodedImage
+
+STEP = 4  # between the levels of the stub
+CANVAS = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+BOUNDS = {"x": "40", "y": "20", "width": "200", "height": "120"}
+
+
+@pytest.fixture
+def openslide(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Properties of a slide that a stub of OpenSlide reads from ``CANVAS``."""
+    properties: dict[str, str] = {}
+    levels = (CANVAS, CANVAS[::STEP, ::STEP])
+
+    class Stub:
+        def __init__(self, path: Path) -> None:
+            self.properties = properties
+            self.level_dimensions = [(level.shape[1], level.shape[0]) for level in levels]
+            self.level_downsamples = [1.0, float(STEP)]
+
+        def read_region(self, place: Any, level: int, size: Any) -> Image.Image:
+            x, y = (each // (1, STEP)[level] for each in place)
+            inside = levels[level][y : y + size[1], x : x + size[0]]
+            pixels = np.zeros((size[1], size[0], 4), dtype=np.uint8)
+            pixels[: inside.shape[0], : inside.shape[1]] = np.insert(inside, 3, 255, axis=2)
+            return Image.fromarray(pixels)
+
+        def close(self) -> None: ...
+
+    names = {f"PROPERTY_NAME_MPP_{axis}": f"openslide.mpp-{axis.lower()}" for axis in "XY"}
+    module = SimpleNamespace(OpenSlide=Stub, OpenSlideError=RuntimeError, **names)
+    monkeypatch.setitem(sys.modules, "openslide", module)
+    return properties
+
+
+@pytest.fixture
+def mrxs(tmp_path: Path) -> Path:
+    (tmp_path / "a.mrxs").write_bytes(b"")
+    return tmp_path / "a.mrxs"
+
+
+def test_a_slide_with_bounds_is_the_scanned_area_at_all_levels(
+    openslide: dict[str, str], mrxs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openslide.update({f"openslide.bounds-{name}": value for name, value in BOUNDS.items()})
+    with open_slide(mrxs) as slide:
+        assert slide.levels == ((200, 120), (50, 30))
+        scanned = CANVAS[20:140, 40:240]
+        np.testing.assert_array_equal(slide.read_region(0, 0, 200, 120), scanned)
+        np.testing.assert_array_equal(slide.read_region(150, 90, 50, 30), scanned[90:, 150:])
+        monkeypatch.setattr(reader, "BLOCK", 16)  # places of blocks, not only of the corner
+        np.testing.assert_array_equal(slide.thumbnail(50), scanned[::STEP, ::STEP])
+
+
+@pytest.mark.parametrize("missing", ["all", *BOUNDS])
+def test_a_slide_without_all_bounds_is_the_canvas(
+    missing: str, openslide: dict[str, str], mrxs: Path
+) -> None:
+    if missing != "all":
+        found = {name: value for name, value in BOUNDS.items() if name != missing}
+        openslide.update({f"openslide.bounds-{name}": value for name, value in found.items()})
+    with open_slide(mrxs) as slide:
+        assert slide.levels == ((400, 300), (100, 75))
+        np.testing.assert_array_equal(slide.read_region(0, 0, 400, 300), CANVAS)
+        np.testing.assert_array_equal(slide.thumbnail(100), CANVAS[::STEP, ::STEP])
+
+
+def test_bounds_that_the_levels_do_not_divide_are_rounded(
+    openslide: dict[str, str], mrxs: Path
+) -> None:
+    odd = {"x": "1", "y": "2", "width": "203", "height": "1"}
+    openslide.update({f"openslide.bounds-{name}": value for name, value in odd.items()})
+    with open_slide(mrxs) as slide:
+        assert slide.levels == ((203, 1), (51, 1))
+
+
+def test_the_series_of_a_dicom_file_is_known(openslide: dict[str, str], mrxs: Path) -> None:
+    dicom = mrxs.rename(mrxs.with_suffix(".dcm"))
+    with open_slide(dicom) as slide:
+        assert slide.series is None
+    openslide["dicom.SeriesInstanceUID"] = "1.2.3"
+    with open_slide(dicom) as slide:
+        assert slide.series == "1.2.3"
+
+
+def plain_image(folder: Path, name: str) -> Path:
+    path = folder / name
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, CANVAS, photometric="rgb", compression="zlib", rowsperstrip=40)
+    else:
+        Image.fromarray(CANVAS).save(path, quality=100, subsampling=0)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.JPEG", "a.tif"])
+def test_plain_images_are_slides_of_one_level(name: str, tmp_path: Path) -> None:
+    with open_slide(plain_image(tmp_path, name)) as slide:
+        assert isinstance(slide, DecodedImage)
+        assert slide.levels == ((400, 300),)
+        atol = 0 if name in ("a.png", "a.tif") else 12
+        region = slide.read_region(100, 50, 300, 250).astype(int)
+        np.testing.assert_allclose(region, CANVAS[50:, 100:], atol=atol)
+
+
+def test_a_plain_image_is_decoded_once_and_not_to_know_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    whole = "selfsam_d2.slides.decoded_image.read_image"
+    monkeypatch.setattr(whole, lambda path: read.append(path) or CANVAS)
+    path = plain_image(tmp_path, "a.png")
+    with open_slide(path) as slide:
+        assert slide.size == (400, 300)
+        assert read == []
+        for left in (0, 200):
+            slide.read_region(left, 0, 200, 300)
+    assert read == [path]
+
+
+def test_the_fourth_channel_is_left_out_as_of_an_image(tmp_path: Path) -> None:
+    Image.fromarray(np.insert(CANVAS, 3, 0, axis=2)).save(tmp_path / "a.png")
+    with open_slide(tmp_path / "a.png") as slide:
+        np.testing.assert_array_equal(slide.read_region(0, 0, 400, 300), CANVAS)
+
+
+def test_a_damaged_plain_image_is_one_line(tmp_path: Path) -> None:
+    path = plain_image(tmp_path, "a.png")
+    path.write_bytes(path.read_bytes()[:2000])
+    with open_slide(path) as slide, pytest.raises(InputError, match=r"a\.png: truncated") as error:
+        slide.read_region(0, 0, 10, 10)
+    assert "\n" not in str(error.value)
+    Image.fromarray(CANVAS[..., 0]).save(tmp_path / "grey.png")
+    with pytest.raises(InputError, match=r"grey\.png: grey image"):
+        open_slide(tmp_path / "grey.png")
+
+
+def test_strips_that_pillow_refuses_are_read_by_tiffslide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plain_image(tmp_path, "a.tif")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with open_slide(path) as slide:
+        assert isinstance(slide, TiffSlideFile)
+        np.testing.assert_array_equal(slide.read_region(9, 7, 30, 20), CANVAS[7:27, 9:39])
+    monkeypatch.setattr(backends, "LARGEST_PIECE", 400 * 40 - 1)
+    with pytest.raises(InputError, match=r"a\.tif: is compressed in pieces of 400 x 40 px"):
+        open_slide(path)
+
+
+def test_all_ways_to_read_a_tiff_know_its_resolution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of a µm in the tags of the first two, half a µm in the OME-XML of the others."""
+    tags = {"photometric": "rgb", "resolution": (40_000, 40_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / "a.tif", CANVAS, **tags)
+    tifffile.imwrite(tmp_path / "b.tif", CANVAS, compression="zlib", **tags)
+    sizes = {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    for name in ("c.ome.tif", "d.ome.tif"):
+        tifffile.imwrite(tmp_path / name, CANVAS, tile=(64, 64), metadata=sizes, **tags)
+    found = []
+    for name in ("a.tif", "b.tif", "c.ome.tif", "d.ome.tif"):
+        if name == "d.ome.tif":
+
+            def fails(path: Path) -> None:
+                raise OSError("tiffslide cannot")
+
+            monkeypatch.setattr(backends, "TiffSlideFile", fails)
+        with open_slide(tmp_path / name) as slide:
+            found.append((type(slide), slide.microns_per_pixel))
+    assert found == [
+        (MappedTiff, 0.25), (DecodedImage, 0.25), (TiffSlideFile, 0.5), (OpenSlideFile, 0.5),
+    ]  # fmt: skip
