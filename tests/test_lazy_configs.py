@@ -16,8 +16,11 @@ from selfsam_d2.engine.solver import build_optimizer
 CONFIGS = Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in (CONFIGS / "lazy").glob("*.py"))
 # Alpha, consensus and reprompting in epochs 0, 5 and 9 of 10.
+PAPERS = [(1, True, False), (0.5, True, False), (pytest.approx(0.1), True, False)]
 EPOCHS = {
-    "monuseg_vitb": [(1, True, False), (0.5, True, False), (pytest.approx(0.1), True, False)],
+    "monuseg_vitb": PAPERS,
+    "monuseg_vitl": PAPERS,
+    "monuseg_vith": PAPERS,
     "monuseg_vitt": [(1, True, False), (1, True, True), (1, True, True)],
 }
 # Attributes of modules that torch itself keeps.
@@ -58,7 +61,8 @@ def settings(value, path="model"):
 
 
 def test_the_main_configs_have_twins():
-    assert {"monuseg_vitt", "monuseg_vitb", "mask_rcnn_sam_adapter_vitt_fpn"} <= set(NAMES)
+    encoders = {f"monuseg_vit{size}" for size in "tblh"}
+    assert encoders | {"mask_rcnn_sam_adapter_vitt_fpn"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
