@@ -15,6 +15,8 @@ with warnings.catch_warnings():
 
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_builtin_datasets, register_nuclei_instances
+from selfsam_d2.errors import SelfSAMError
+from selfsam_d2.modeling.backbone import SAMAdapterBackbone
 from selfsam_d2.modeling.conv_nuclei_head import ConvNucleiHead
 from selfsam_d2.modeling.feature_pyramid import PaddedFeaturePyramid
 from selfsam_d2.modeling.nuclei_segmentor import NucleiSegmentor
@@ -22,21 +24,40 @@ from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.weights import load_weights
 
 if TYPE_CHECKING:
+    from selfsam_d2.data.mapper import PointPromptDatasetMapper
+    from selfsam_d2.engine.mask_trainer import MaskTrainer
+    from selfsam_d2.engine.trainer import SelfSAMTrainer
+    from selfsam_d2.evaluation.metrics import nuclei_metrics
+    from selfsam_d2.evaluation.nuclei_evaluator import NucleiEvaluator
     from selfsam_d2.prediction.predictor import NucleiPredictor
 
 __all__ = [
     "ConvNucleiHead",
+    "MaskTrainer",
+    "NucleiEvaluator",
     "NucleiPredictor",
     "NucleiSegmentor",
     "PaddedFeaturePyramid",
+    "PointPromptDatasetMapper",
+    "SAMAdapterBackbone",
     "SelfSAM",
+    "SelfSAMError",
+    "SelfSAMTrainer",
     "add_selfsam_config",
     "load_weights",
+    "nuclei_metrics",
     "register_nuclei_instances",
 ]
 
-# Imported when asked for: it needs the trainers, which who only takes a backbone does not.
-LATER = {"NucleiPredictor": "selfsam_d2.prediction.predictor"}
+# Imported when asked for: who only takes a backbone needs no trainer.
+LATER = {
+    "MaskTrainer": "selfsam_d2.engine.mask_trainer",
+    "NucleiEvaluator": "selfsam_d2.evaluation.nuclei_evaluator",
+    "NucleiPredictor": "selfsam_d2.prediction.predictor",
+    "PointPromptDatasetMapper": "selfsam_d2.data.mapper",
+    "SelfSAMTrainer": "selfsam_d2.engine.trainer",
+    "nuclei_metrics": "selfsam_d2.evaluation.metrics",
+}
 
 
 def __getattr__(name: str) -> Any:

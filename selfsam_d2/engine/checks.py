@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+from detectron2.utils.registry import Registry
 
 from selfsam_d2.engine.architectures import learns_from_points, predicts_by_windows
 from selfsam_d2.engine.epochs import without_effect
@@ -27,8 +28,8 @@ from selfsam_d2.modeling.sliding_window import BLENDS
 from selfsam_d2.modeling.symmetries import SYMMETRIES
 from selfsam_d2.modeling.vit import VIT_SIZES
 from selfsam_d2.pseudo_labels.alpha import ALPHA_SCHEDULES
-from selfsam_d2.pseudo_labels.build import label_maker_names
 from selfsam_d2.pseudo_labels.prompt_label import ENTROPY_REDUCTIONS
+from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY
 from selfsam_d2.structures.centre import CENTRE_RULES
 from selfsam_d2.structures.points import SHIFT_LAWS
 
@@ -37,11 +38,9 @@ __all__ = ["check_config", "require_selfsam"]
 REFRESH_MODES = ("step", "epoch")
 MASK_TOKENS = range(4)
 CHOICES: dict[str, Sequence[str | int]] = {
-    "MODEL.META_ARCHITECTURE": tuple(name for name, _ in META_ARCH_REGISTRY),
     "SELF_REFINE.REFRESH": REFRESH_MODES,
     "SELF_REFINE.ALPHA_SCHEDULE": ALPHA_SCHEDULES,
     "PROMPT.NEGATIVE_CHOICE": NEGATIVE_CHOICES,
-    "PSEUDO_LABEL.NAME": label_maker_names(),
     "PSEUDO_LABEL.ENTROPY_REDUCTION": ENTROPY_REDUCTIONS,
     "INPUT.NUCLEI.SHIFT_LAW": SHIFT_LAWS,
     "INPUT.NUCLEI.CENTRE": CENTRE_RULES,
@@ -50,9 +49,14 @@ CHOICES: dict[str, Sequence[str | int]] = {
     "SOLVER.OPTIMIZER": OPTIMIZERS,
     "SOLVER.AMP.PRECISION": PRECISIONS,
     "MODEL.SAM.ENCODER": tuple(ENCODERS),
-    "MODEL.BACKBONE.NAME": tuple(name for name, _ in BACKBONE_REGISTRY),
-    "MODEL.NUCLEI_HEAD.NAME": tuple(name for name, _ in NUCLEI_HEAD_REGISTRY),
     "MODEL.NUCLEI_HEAD.NORM": ("GN", "LN", "BN", ""),
+}
+# Asked at each check: a user's code may register its own after this module is imported.
+REGISTRIES: dict[str, Registry] = {
+    "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.NUCLEI_HEAD.NAME": NUCLEI_HEAD_REGISTRY,
+    "PSEUDO_LABEL.NAME": PSEUDO_LABEL_REGISTRY,
 }
 SMALLEST = 1e-12  # of what must be above zero
 LARGEST_SHEAR = 0.5  # beyond it the map of a crop may fold an image flat
@@ -122,7 +126,8 @@ def check_config(cfg: Any) -> None:
     Raises:
         InputError: a value is not one of the choices or out of its range.
     """
-    for key, choices in CHOICES.items():
+    registered = {key: [name for name, _ in each] for key, each in REGISTRIES.items()}
+    for key, choices in {**CHOICES, **registered}.items():
         value = _value(cfg, key)
         if value not in choices:
             raise InputError(

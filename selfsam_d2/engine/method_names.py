@@ -10,6 +10,7 @@ from selfsam_d2.errors import InputError
 __all__ = ["method_of"]
 
 # Label makers whose name says the whole method, losses included.
+OURS = "SelfRefiningLabels"
 RIVALS = {"VoronoiClusterLabels": "voronoi", "StaticSAMLabels": "static"}
 
 
@@ -19,14 +20,14 @@ def method_of(cfg: CfgNode) -> str:
     ``static``: InstaSAM; ``no contrast``: EMA and consensus; ``alpha constant`` …: Table 3;
     ``self-refining``: the whole method; ``voronoi``: the MIDL row; ``stain joins``, ``stain and
     boxes join`` …: who else has a say in the labels, not in the paper: the haematoxylin stain, the
-    boxes of what the model sees.
+    boxes of what the model sees. A label maker of the user's own is its name.
 
     Raises:
         InputError: it depends on the number of epochs, which only the images tell.
     """
     labels, refine = cfg.PSEUDO_LABEL, cfg.SELF_REFINE
-    if labels.NAME in RIVALS:
-        return RIVALS[labels.NAME]
+    if labels.NAME != OURS:
+        return RIVALS.get(labels.NAME, str(labels.NAME))
     contrast = cfg.MODEL.LOSS.CONTRAST_WEIGHT > 0
     joining = ["stain"] * (labels.STAIN_WEIGHT > 0) + ["boxes"] * _boxes_join(cfg)
     if joining:

@@ -9,14 +9,9 @@ import selfsam_d2.pseudo_labels.self_refining
 import selfsam_d2.pseudo_labels.voronoi_cluster  # noqa: F401
 from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY, LabelMaker
 
-__all__ = ["build_label_maker", "label_maker_names"]
+__all__ = ["build_label_maker"]
 
 
 def build_label_maker(cfg: Any) -> LabelMaker:
     """The label maker named by ``cfg.PSEUDO_LABEL.NAME``."""
     return PSEUDO_LABEL_REGISTRY.get(cfg.PSEUDO_LABEL.NAME)(cfg)
-
-
-def label_maker_names() -> tuple[str, ...]:
-    """What ``PSEUDO_LABEL.NAME`` may be."""
-    return tuple(name for name, _ in PSEUDO_LABEL_REGISTRY)

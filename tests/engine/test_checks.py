@@ -9,7 +9,7 @@ from detectron2.config import CfgNode, get_cfg
 from PIL import Image
 
 from selfsam_d2.data.registration import register_nuclei_instances
-from selfsam_d2.engine.checks import CHOICES, RANGES, check_config
+from selfsam_d2.engine.checks import CHOICES, RANGES, REGISTRIES, check_config
 from selfsam_d2.engine.data_checks import (
     check_evaluation,
     check_training,
@@ -40,6 +40,17 @@ def test_unknown_choices_are_named(small_config, key):
     given = "odd" if isinstance(CHOICES[key][0], str) else "77"
     with pytest.raises(InputError, match=rf"{key} '?{given}'?: unknown; expected one of "):
         check_config(small_config(key, given))
+
+
+@pytest.mark.parametrize("key", REGISTRIES)
+def test_what_a_user_registers_is_known_from_then_on(small_config, key):
+    with pytest.raises(InputError, match=rf"{key} 'Mine': unknown; expected one of \w+, "):
+        check_config(small_config(key, "Mine"))
+    REGISTRIES[key].register(type("Mine", (), {"forward_both": None}))
+    try:
+        check_config(small_config(key, "Mine"))
+    finally:
+        del REGISTRIES[key]._obj_map["Mine"]
 
 
 @pytest.mark.parametrize("key", RANGES)

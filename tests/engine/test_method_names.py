@@ -28,6 +28,7 @@ NO_PROMPT, NO_CONTRAST = ("MODEL.LOSS.PROMPT_WEIGHT", "0"), ("MODEL.LOSS.CONTRAS
         (NO_CONTRAST, "no contrast"),
         (("SELF_REFINE.ALPHA_SCHEDULE", "step"), "alpha step"),
         (STATIC[:2], "static"),
+        (("PSEUDO_LABEL.NAME", "Mine"), "Mine"),
         ((*VORONOI, *NO_PROMPT, *NO_CONTRAST), "voronoi"),
         (VORONOI, "voronoi"),
         (("PSEUDO_LABEL.CONSENSUS", "False"), "self-refining, no consensus"),
