@@ -15,8 +15,10 @@ import torch
 from selfsam_d2.data.images import IMAGE_SUFFIXES, find_images, has_fourth_channel, read_image
 from selfsam_d2.errors import InputError
 from selfsam_d2.outputs.writers import write_output
+from selfsam_d2.prediction.dicom_series import one_file_per_slide
 from selfsam_d2.prediction.options import Outputs, Predict, SourceFile, say, warn
 from selfsam_d2.prediction.slides import SlideFile
+from selfsam_d2.slides.microns import tiff_microns_per_pixel
 from selfsam_d2.slides.reader import SLIDE_SUFFIXES, is_slide
 
 __all__ = ["ImageFile", "ImageSource", "find_sources"]
@@ -112,10 +114,12 @@ def find_sources(
 ) -> list[ImageSource]:
     """The images and slides that files, folders and patterns name, each once.
 
+    Images above 16 million px are slides, and the files of a DICOM slide are one.
+
     Args:
         inputs: a file; a folder, whose images count without those of its sub-folders; or a pattern
             with ``*``, ``?``, ``[...]`` or ``**`` (any number of folders).
-        microns_per_pixel: of all of them; None: unknown.
+        microns_per_pixel: of all of them; None: as each file says.
 
     Returns:
         in the order of ``inputs``, within a folder or pattern sorted.
@@ -124,7 +128,7 @@ def find_sources(
         InputError: an input names no image, or two images have one stem.
     """
     by_stem: dict[str, Path] = {}
-    for path in _paths(inputs):
+    for path in one_file_per_slide(_paths(inputs)):
         other = by_stem.setdefault(path.stem, path)
         if other.resolve() != path.resolve():
             raise InputError(
@@ -132,10 +136,13 @@ def find_sources(
                 f"its outputs would have the names of those of {other}; rename one, or predict "
                 "them into two folders",
             )
-    return [
-        (SlideFile if is_slide(path) else ImageFile)(path, microns_per_pixel)
-        for path in by_stem.values()
-    ]
+    return [_source(path, microns_per_pixel) for path in by_stem.values()]
+
+
+def _source(path: Path, microns_per_pixel: float | None) -> ImageSource:
+    if is_slide(path):
+        return SlideFile(path, microns_per_pixel)
+    return ImageFile(path, microns_per_pixel or tiff_microns_per_pixel(path))
 
 
 def _paths(inputs: Sequence[str]) -> Iterator[Path]:

@@ -1,20 +1,22 @@
-"""The libraries that read slides: tiffslide, OpenSlide, and memory maps of plain TIFFs."""
+"""The libraries that read slides: tiffslide, OpenSlide, memory maps and decoders of images."""
 
 from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import tifffile
-from defusedxml import ElementTree
 from numpy.typing import NDArray
 
-from selfsam_d2.errors import InputError
-from selfsam_d2.slides.reader import LARGE, MICRONS, TIFF_SUFFIXES, Slide
+from selfsam_d2.data.images import IMAGE_SUFFIXES
+from selfsam_d2.errors import InputError, UnreadableImageError
+from selfsam_d2.slides.decoded_image import DecodedImage
+from selfsam_d2.slides.microns import mean_microns, tiff_microns_per_pixel
+from selfsam_d2.slides.reader import TIFF_SUFFIXES, Slide
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
     opened_tiff,
@@ -22,12 +24,11 @@ from selfsam_d2.structures.image_files import (
     require_file,
 )
 
-__all__ = ["ome_microns_per_pixel", "open_slide"]
+__all__ = ["open_slide"]
 
 TIFFSLIDE_SUFFIXES = TIFF_SUFFIXES | {".ndpi", ".scn", ".svs"}
 CANNOT_OPEN: tuple[type[Exception], ...] = (*DECODE_ERRORS, InputError)
-# Of a length of OME, in µm.
-OME_UNITS = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3}
+LARGEST_PIECE = 64_000_000  # px, of what is compressed in one
 
 
 class TiffSlideFile(Slide):
@@ -39,13 +40,9 @@ class TiffSlideFile(Slide):
         self._slide = tiffslide.TiffSlide(path)
         properties = self._slide.properties
         self.levels = tuple(self._slide.level_dimensions)
-        _refuse_whole_strips(path, properties)
+        _refuse_large_pieces(path, self._slide.ts_tifffile)
         found = [properties.get(f"tiffslide.mpp-{axis}") for axis in "xy"]
-        self.microns_per_pixel = (
-            ome_microns_per_pixel(self._slide.ts_tifffile.ome_metadata)
-            if self._slide.ts_tifffile.is_ome
-            else None
-        ) or _mean_microns(found)
+        self.microns_per_pixel = tiff_microns_per_pixel(path) or mean_microns(found)
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[Any]:
         # It takes places in px of level 0 and rounds them down to the level's.
@@ -59,7 +56,11 @@ class TiffSlideFile(Slide):
 
 
 class OpenSlideFile(Slide):
-    """A slide that OpenSlide reads: MRXS, DICOM, BIF, VMS ..."""
+    """A slide that OpenSlide reads: MRXS, DICOM, BIF, VMS ...
+
+    Where it tells the scanned area, the slide is that area and not the whole canvas, as in QuPath,
+    so that outlines lie in the same place there.
+    """
 
     def __init__(self, path: Path) -> None:
         openslide = _import("openslide", path, "openslide")
@@ -69,13 +70,19 @@ class OpenSlideFile(Slide):
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as error:
             raise OSError(str(error)) from error
-        self.levels = tuple(self._slide.level_dimensions)
+        properties = self._slide.properties
+        canvas = self._slide.level_dimensions
+        self._left, self._top, *size = _scanned_area(properties, canvas[0])
+        self.levels = tuple(_scaled(size, canvas[0], level) for level in canvas)
         names = (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)
-        self.microns_per_pixel = _mean_microns([self._slide.properties.get(each) for each in names])
+        found = [properties.get(each) for each in names]
+        # It does not read the OME-XML of a TIFF that tiffslide left to it.
+        self.microns_per_pixel = tiff_microns_per_pixel(path) or mean_microns(found)
+        self.series = properties.get("dicom.SeriesInstanceUID")
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[Any]:
         factor = self._slide.level_downsamples[level]
-        place = (round(x * factor), round(y * factor))
+        place = (self._left + round(x * factor), self._top + round(y * factor))
         try:
             return np.asarray(self._slide.read_region(place, level, (width, height)))
         except self._error as error:
@@ -88,11 +95,11 @@ class OpenSlideFile(Slide):
 class MappedTiff(Slide):
     """A TIFF that lies in the file as it is, without compression: any part is read at once."""
 
-    def __init__(self, path: Path, microns_per_pixel: float | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._pixels = tifffile.memmap(path, mode="r")
         self.levels = ((self._pixels.shape[1], self._pixels.shape[0]),)
-        self.microns_per_pixel = microns_per_pixel
+        self.microns_per_pixel = tiff_microns_per_pixel(path)
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[Any]:
         del level
@@ -106,20 +113,22 @@ def open_slide(path: str | Path) -> Slide:
     """Open a slide; to be closed, or used in a ``with`` statement.
 
     Args:
-        path: SVS, NDPI, SCN, OME-TIFF or TIFF for tiffslide; what that cannot read, and any other
-            format, for OpenSlide.
+        path: SVS, NDPI, SCN, OME-TIFF or TIFF for tiffslide; a TIFF in strips, PNG or JPEG, which
+            is decoded as a whole; what tiffslide cannot read, and any other format, for OpenSlide.
 
     Raises:
         InputError: no such file, no slide that can be read, or the library is not installed.
     """
     path = Path(path)
     require_file(path)
+    suffix = path.suffix.lower()
     try:
         with quiet_decoders():
-            if path.suffix.lower() not in TIFFSLIDE_SUFFIXES:
+            if suffix in IMAGE_SUFFIXES - TIFF_SUFFIXES:
+                return DecodedImage(path)
+            if suffix not in TIFFSLIDE_SUFFIXES:
                 return OpenSlideFile(path)
-            mapped = _mapped(path)
-            return mapped or TiffSlideFile(path)
+            return (_plain(path) if suffix in TIFF_SUFFIXES else None) or TiffSlideFile(path)
     except DECODE_ERRORS as error:
         other = _with_openslide(path)
         if other is not None:
@@ -130,16 +139,19 @@ def open_slide(path: str | Path) -> Slide:
         ) from error
 
 
-def _mapped(path: Path) -> MappedTiff | None:
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        return None
+def _plain(path: Path) -> Slide | None:
+    """A TIFF without tiles and levels, mapped or decoded; None: it is no such, or too large."""
     with opened_tiff(path) as tiff:
         series = tiff.series[0]
-        whole = series.axes == "YXS" and len(series.levels) == 1 and series.keyframe.is_memmappable
-        if not whole:
-            return None
-        metadata = tiff.ome_metadata if tiff.is_ome else None
-    return MappedTiff(path, ome_microns_per_pixel(metadata))
+        one_level = len(series.levels) == 1
+        mapped = one_level and series.axes == "YXS" and series.keyframe.is_memmappable
+        in_strips = one_level and not series.keyframe.is_tiled
+    if mapped:
+        return MappedTiff(path)
+    try:
+        return DecodedImage(path) if in_strips else None
+    except UnreadableImageError:
+        return None  # tiffslide reads what is too large for Pillow, or says what else is wrong
 
 
 def _with_openslide(path: Path) -> Slide | None:
@@ -162,49 +174,32 @@ def _import(module: str, path: Path, extra: str) -> Any:
         ) from error
 
 
-def _refuse_whole_strips(path: Path, properties: Any) -> None:
+def _refuse_large_pieces(path: Path, tiff: tifffile.TiffFile) -> None:
     """A compressed image in one piece would be decoded as a whole for each region."""
-    piece = [int(properties[f"tiffslide.level[0].tile-{side}"]) for side in ("width", "height")]
-    if piece[0] * piece[1] > LARGE:
+    # Tiffslide's own sides of a tile are 0 where there are strips.
+    height, width = tiff.pages.first.chunks[:2]
+    if width * height > LARGEST_PIECE:
         raise InputError(
             path,
-            f"is compressed in pieces of {piece[0]} x {piece[1]} px; save it as a tiled TIFF, as "
+            f"is compressed in pieces of {width} x {height} px; save it as a tiled TIFF, as "
             "QuPath and `vips tiffsave --tile` do",
         )
 
 
-def _mean_microns(found: list[Any]) -> float | None:
-    """Mean of both axes; None where one is missing or can be none of a scanner."""
-    try:
-        microns = sum(float(each) for each in found) / len(found)
-    except (TypeError, ValueError):
-        return None
-    return microns if MICRONS[0] <= microns <= MICRONS[1] else None
+def _scanned_area(properties: Mapping[str, str], canvas: tuple[int, int]) -> tuple[int, ...]:
+    """x, y, width and height in px of level 0; the canvas where not all of them are told."""
+    sides = ("x", "y", "width", "height")
+    found = [properties.get(f"openslide.bounds-{side}") for side in sides]
+    told = tuple(int(each) for each in found if each is not None)
+    return told if len(told) == len(sides) else (0, 0, *canvas)
 
 
-def ome_microns_per_pixel(metadata: str | None) -> float | None:
-    """µm per px of the first image of an OME-XML, None where it does not say it.
-
-    Args:
-        metadata: the XML; external entities are not read.
-    """
-    if metadata is None:
-        return None
-    try:
-        root = ElementTree.fromstring(metadata)
-    except (ParseError, ValueError):  # those of defusedxml are ValueErrors
-        return None
-    pixels = root.find("{*}Image/{*}Pixels")
-    if pixels is None:
-        return None
-    found: list[Any] = []
-    for axis in "XY":
-        value = pixels.get(f"PhysicalSize{axis}")
-        factor = OME_UNITS.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        if value is None or factor is None:
-            return None
-        try:
-            found.append(float(value) * factor)
-        except ValueError:
-            return None
-    return _mean_microns(found)
+def _scaled(
+    size: Sequence[int], canvas: tuple[int, int], level: tuple[int, int]
+) -> tuple[int, int]:
+    """Width and height of an area of the canvas, on a level to which the canvas is made small."""
+    width, height = (
+        max(1, round(side * small / whole))
+        for side, small, whole in zip(size, level, canvas, strict=True)
+    )
+    return width, height

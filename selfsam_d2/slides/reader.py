@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.data.images import image_size
+from selfsam_d2.errors import InputError, UnreadableImageError
 from selfsam_d2.structures.image_files import DECODE_ERRORS, opened_tiff, quiet_decoders
 
 __all__ = ["SLIDE_SUFFIXES", "TIFF_SUFFIXES", "Slide", "as_rgb", "is_slide"]
@@ -21,11 +22,8 @@ SLIDE_SUFFIXES = frozenset(
     {".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"}
 )
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
-# Px from which a TIFF is read region by region: any, and one that is tiled or has a pyramid.
-LARGE = 64_000_000
-LARGE_IF_TILED = 4096 * 4096
-# What a scanner can be; a TIFF that was saved at 72 or 300 dpi tells nothing of the tissue.
-MICRONS = (0.05, 10.0)
+# Px above which an image is predicted tile by tile: of each, a prediction holds some 80 bytes.
+LARGE = 4096 * 4096
 BLOCK = 4096  # px, side of what is read at once of a level
 WHITE = 255
 
@@ -37,11 +35,13 @@ class Slide(ABC):
         path: of its file.
         levels: (width, height) of each level, px.
         microns_per_pixel: of level 0; None: unknown.
+        series: what the files of a slide have in common; None: the slide is one file.
     """
 
     path: Path
     levels: tuple[tuple[int, int], ...]
     microns_per_pixel: float | None
+    series: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -169,20 +169,27 @@ def as_rgb(path: Path, pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def is_slide(path: Path) -> bool:
-    """Whether a file is to be read region by region.
+    """Whether a file is to be read region by region: slides, and images above 16 million px.
 
-    A TIFF is, if it is larger than 64 million px, or tiled or with a pyramid and larger than 16
-    million px. One that cannot be read is not: reading it as an image says what is wrong.
+    One that cannot be read is not: reading it as an image says what is wrong.
     """
     suffix = path.suffix.lower()
+    if suffix in SLIDE_SUFFIXES:
+        return True
     if suffix not in TIFF_SUFFIXES:
-        return suffix in SLIDE_SUFFIXES
+        return _image_pixels(path) > LARGE
     try:
         with quiet_decoders(), opened_tiff(path) as tiff:
-            series = tiff.series[0]
-            page = series.keyframe
-            pixels = page.imagewidth * page.imagelength
-            limit = LARGE_IF_TILED if page.is_tiled or len(series.levels) > 1 else LARGE
+            page = tiff.series[0].keyframe
+            return bool(page.imagewidth * page.imagelength > LARGE)
     except DECODE_ERRORS:
         return False
-    return bool(pixels > limit)
+
+
+def _image_pixels(path: Path) -> int:
+    """Px of a PNG or JPEG by its header, 0 where it cannot be used."""
+    try:
+        height, width = image_size(path)
+    except UnreadableImageError:
+        return 0
+    return height * width

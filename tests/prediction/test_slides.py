@@ -220,7 +220,7 @@ def test_a_large_plain_image_is_predicted_in_tiles(
     formats = ("csv", "labels", "overlay", "geojson")
     whole = finder(0.25)
     out = run(image, whole, formats)
-    assert whole.seen == [SIZE[::-1] + (3,)]
+    assert whole.seen == [(*SIZE[::-1], 3)]
     assert names(out) == ["a.csv", "a.geojson", "a_labels.png", "a_overlay.png"]
     expected = rows(out)
     monkeypatch.setattr(reader, "LARGE", SIZE[0] * SIZE[1] - 1)
