@@ -10,7 +10,8 @@ Every nucleus of an annotated area must have its point, as what has none is lear
   what lies outside of them is ignored in training, points there are dropped;
 - without such outlines an image of at most --tile pixels counts as annotated as a whole, of a
   larger one only the neighbourhood of its points;
-- images larger than --tile are cut into tiles around these areas, written to --tiles-to.
+- images larger than --tile, and slides, are cut into tiles around these areas, written to
+  --tiles-to.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ import math
 import sys
 from pathlib import Path
 
+from selfsam_d2.data.images import image_size
 from selfsam_d2.data.point_datasets.dataset import write_point_dataset
 from selfsam_d2.data.point_datasets.pairs import pair_images_and_points
 from selfsam_d2.data.point_datasets.point_checks import check_images_and_points
+from selfsam_d2.data.point_datasets.regions import SlideFormats
 from selfsam_d2.data.point_datasets.summary import problems, summary_table
 from selfsam_d2.data.point_files.formats import AUTO, FORMATS
 from selfsam_d2.data.point_files.point_set import UNITS, ReadOptions
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.errors import InputError, run_command
+from selfsam_d2.slides.backends import open_slide
+from selfsam_d2.slides.reader import SLIDE_SUFFIXES, TIFF_SUFFIXES, Slide, is_slide
 
 TILE = 1024
 SMALLEST_TILE = 224  # a training crop
+SUFFIXES = SLIDE_SUFFIXES | {".qptiff"}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,7 +49,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="COCO JSON to write")
     parser.add_argument("--format", choices=FORMATS, default=AUTO, help="default: by the content")
     parser.add_argument("--unit", choices=UNITS, help="of the points (default: px, or the file's)")
-    parser.add_argument("--microns-per-pixel", type=float, help="of the images")
+    parser.add_argument(
+        "--microns-per-pixel", type=float, help="of the images (default: what a slide says)"
+    )
     parser.add_argument(
         "--tile", type=int, default=TILE, help=f"cut larger images into tiles (default {TILE} px)"
     )
@@ -67,12 +75,45 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
+def open_if_slide(path: Path) -> Slide | None:
+    """A slide, or a TIFF too large to be read at once; None: an image.
+
+    Raises:
+        InputError: a slide that cannot be opened.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES and not (suffix in TIFF_SUFFIXES and is_slide(path)):
+        return None
+    try:
+        return open_slide(path)
+    except InputError:
+        # A tiled TIFF without the extra `slides`: read whole if it can be.
+        if suffix in TIFF_SUFFIXES and is_readable(path):
+            return None
+        raise
+
+
+def is_readable(path: Path) -> bool:
+    """Whether an image is not too large, nor of another kind than is read."""
+    try:
+        image_size(path)
+    except InputError:
+        return False
+    return True
+
+
 def main() -> None:
     """Read, check, write, and say what was found."""
     arguments = parse_arguments()
     options = ReadOptions(arguments.unit, arguments.microns_per_pixel, arguments.region_class)
+    slides = SlideFormats(SUFFIXES, open_if_slide)
     pairs = pair_images_and_points(
-        arguments.images, arguments.points, options, arguments.format, arguments.output
+        arguments.images,
+        arguments.points,
+        options,
+        arguments.format,
+        arguments.output,
+        formats=slides,
     )
     checked = check_images_and_points(
         pairs,
@@ -85,7 +126,11 @@ def main() -> None:
         sys.stdout.write(summary_table(checked, {}))
         raise InputError("--strict", f"{'; '.join(found)}; mend these, nothing was written")
     written = write_point_dataset(
-        checked, arguments.output, tile=arguments.tile, tiles_to=arguments.tiles_to
+        checked,
+        arguments.output,
+        tile=arguments.tile,
+        tiles_to=arguments.tiles_to,
+        formats=slides,
     )
     sys.stdout.write(summary_table(checked, written.tiles) + written.summary())
 

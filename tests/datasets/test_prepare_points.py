@@ -184,7 +184,7 @@ def test_csv_in_micrometres_of_one_image(tmp_path, folders, run_script):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--unit", "um"), "--unit um: needs --microns-per-pixel"),
+        (("--unit", "um"), "a.geojson: has points in micrometres; add --microns-per-pixel"),
         (("--microns-per-pixel", "0"), "--microns-per-pixel: must be above 0"),
         (("--tile", "100"), "--tile: must be at least 224"),
         (("--margin", "-1"), "--margin: must be 0 px or more"),

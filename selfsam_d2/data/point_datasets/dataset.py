@@ -17,14 +17,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 from PIL import Image
 from pycocotools import mask as mask_util
 
 from selfsam_d2.data.coco_json import CATEGORY, write_coco_json
-from selfsam_d2.data.images import read_image
 from selfsam_d2.data.point_datasets.annotated_area import area_mask
 from selfsam_d2.data.point_datasets.output_file import INFO
 from selfsam_d2.data.point_datasets.point_checks import CheckedImage, CheckedPoints
+from selfsam_d2.data.point_datasets.regions import (
+    NO_SLIDES,
+    ReadRegion,
+    SlideFormats,
+    opened_regions,
+)
 from selfsam_d2.data.point_datasets.summary import problems
 from selfsam_d2.data.point_datasets.tiles import Tile, plan_tiles
 from selfsam_d2.errors import InputError
@@ -59,9 +65,14 @@ class WrittenPoints:
 
 
 def write_point_dataset(
-    checked: CheckedPoints, output: Path, *, tile: int, tiles_to: Path | None = None
+    checked: CheckedPoints,
+    output: Path,
+    *,
+    tile: int,
+    tiles_to: Path | None = None,
+    formats: SlideFormats = NO_SLIDES,
 ) -> WrittenPoints:
-    """Write the JSON; if an image is larger than a tile, also a folder of images for it.
+    """Write the JSON; if an image is larger than a tile, or a slide, also a folder of images.
 
     The folder then holds the tiles, and copies of the images that are not cut. It appears when all
     of it is written, and the JSON after it.
@@ -69,8 +80,9 @@ def write_point_dataset(
     Args:
         checked: images and points; images without points are left out.
         output: the JSON; its folder is made.
-        tile: longest side of a tile, px; images up to this size are not cut.
+        tile: longest side of a tile, px; images up to this size are not cut, unless slides.
         tiles_to: the folder to make; None: beside ``output``, called ``<stem>_tiles``.
+        formats: what opens slides; only the tiles are read of them.
 
     Raises:
         InputError: there is no point, the folder is there already, an image is damaged, or a file
@@ -82,7 +94,7 @@ def write_point_dataset(
             checked.image_root, f"no point that can be used: {'; '.join(problems(checked))}"
         )
     builder = _CocoBuilder(sorted({name for image in images for name in image.classes}))
-    large = {image.path for image in images if max(image.size) > tile}
+    large = {image.path for image in images if image.is_slide or max(image.size) > tile}
     written = WrittenPoints(output, checked.image_root)
     if not large:
         for image in images:
@@ -93,7 +105,9 @@ def write_point_dataset(
         with _new_folder(target) as folder:
             for image in images:
                 if image.path in large:
-                    written.tiles[image.path.name] = _write_tiles(image, folder, tile, builder)
+                    with opened_regions(image.path, formats) as read_region:
+                        count = _write_tiles(image, read_region, folder, tile, builder)
+                    written.tiles[image.path.name] = count
                 else:
                     _copy(image.path, folder)
                     builder.add_image(image)
@@ -159,17 +173,20 @@ class _CocoBuilder:
         )
 
 
-def _write_tiles(image: CheckedImage, folder: Path, tile: int, builder: _CocoBuilder) -> int:
+def _write_tiles(
+    image: CheckedImage, read_region: ReadRegion, folder: Path, tile: int, builder: _CocoBuilder
+) -> int:
     """Cut the tiles of one image into ``folder``; how many."""
+    height, width = image.size
+    area = shapely.box(0, 0, width, height) if image.area is None else image.area
     plan: list[Tile] = plan_tiles(
-        image.area, image.points, image.size, tile, keep_empty=image.has_regions
+        area, image.points, image.size, tile, keep_empty=image.has_regions
     )
-    pixels = read_image(image.path)
     for number, each in enumerate(plan, start=1):
         x0, y0, x1, y1 = each.box
         target = folder / f"{image.path.stem}_tile{number:04d}.png"
         _check_free(target, image.path)
-        Image.fromarray(pixels[y0:y1, x0:x1]).save(target, format="PNG")
+        Image.fromarray(read_region(x0, y0, x1 - x0, y1 - y0)).save(target, format="PNG")
         size = (y1 - y0, x1 - x0)
         # Rounding of overlays must not put a point on the border outside.
         limit = np.nextafter((x1 - x0, y1 - y0), 0)

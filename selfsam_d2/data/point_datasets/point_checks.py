@@ -19,6 +19,7 @@ from selfsam_d2.data.images import image_size
 from selfsam_d2.data.point_datasets.annotated_area import area_around_points, area_of_regions
 from selfsam_d2.data.point_datasets.coverage import covered_share, is_one_part
 from selfsam_d2.data.point_datasets.pairs import ImagePairs
+from selfsam_d2.data.point_datasets.regions import SlideHeader
 from selfsam_d2.data.point_files.point_set import PointSet
 from selfsam_d2.errors import InputError
 
@@ -49,6 +50,7 @@ class CheckedImage:
         covered: share of the image that its points lie in, of any class; None: not the whole image
             counts as annotated.
         one_part: whether they lie in one part of an image that counts as annotated as a whole.
+        is_slide: whether it is read region by region.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class CheckedImage:
     ignored: int = 0
     covered: float | None = None
     one_part: bool = False
+    is_slide: bool = False
 
     def keep(self, which: npt.ArrayLike) -> int:
         """Keep the points for which an entry of (N,) is true; how many were dropped."""
@@ -118,7 +121,7 @@ def check_images_and_points(
     return CheckedPoints(
         pairs.image_root,
         [
-            _checked(path, pairs.points[stem], whole_up_to, classes, margin)
+            _checked(path, pairs.slides.get(stem), pairs.points[stem], whole_up_to, classes, margin)
             for stem, path in pairs.images.items()
         ],
         pairs.without_image,
@@ -149,13 +152,15 @@ def double_points(points: npt.NDArray[np.float64], distance: float) -> npt.NDArr
 
 def _checked(
     path: Path,
+    slide: SlideHeader | None,
     found: PointSet,
     whole_up_to: int,
     classes: Collection[str],
     margin: float | None,
 ) -> CheckedImage:
-    size = image_size(path)
+    size = image_size(path) if slide is None else slide.size
     image = CheckedImage(path, size, found.xy(), list(found.classes))
+    image.is_slide = slide is not None
     image.unused_outlines, image.ignored = found.unused_outlines, found.ignored
     if classes:
         image.left_out = image.keep([name in classes for name in image.classes])
@@ -178,5 +183,4 @@ def _checked(
 
 def _are_inside(points: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
     height, width = size
-    inside: npt.NDArray[np.bool_] = ((points >= 0) & (points < (width, height))).all(axis=1)
-    return inside
+    return np.asarray(((points >= 0) & (points < (width, height))).all(axis=1), dtype=np.bool_)

@@ -21,7 +21,15 @@ from shapely.geometry.base import BaseGeometry
 from selfsam_d2.data.segmentations import is_coordinate
 from selfsam_d2.errors import InputError
 
-__all__ = ["HALF_PIXEL", "IGNORED_BY_QUPATH", "UNITS", "PointSet", "ReadOptions", "as_coordinates", "distinct"]
+__all__ = [
+    "HALF_PIXEL",
+    "IGNORED_BY_QUPATH",
+    "UNITS",
+    "PointSet",
+    "ReadOptions",
+    "as_coordinates",
+    "distinct",
+]
 
 UNITS = ("px", "um")
 HALF_PIXEL = 0.5
@@ -75,23 +83,24 @@ class ReadOptions:
     Attributes:
         unit: ``px`` or ``um``; None: what the file says, px where it says nothing.
         microns_per_pixel: of the images, um.
+        slide_microns_per_pixel: what the slide of the points says, um; counts where
+            ``microns_per_pixel`` is None.
         region_class: class of the outlines that mark annotated regions; None: outlines without a
             class and QuPath's ``Region*``.
 
     Raises:
-        InputError: the resolution is no positive number, or missing with ``um``.
+        InputError: the resolution is no positive number.
     """
 
     unit: str | None = None
     microns_per_pixel: float | None = None
     region_class: str | None = None
+    slide_microns_per_pixel: float | None = None
 
     def __post_init__(self) -> None:
         resolution = self.microns_per_pixel
         if resolution is not None and not (math.isfinite(resolution) and resolution > 0):
             raise InputError("--microns-per-pixel", f"must be above 0, found {resolution}")
-        if self.unit == "um" and resolution is None:
-            raise InputError("--unit um", "needs --microns-per-pixel, e.g. 0.25 for most 40x scans")
 
     def pixels_per_unit(self, path: Path, unit_of_file: str | None = None) -> float:
         """What coordinates of a file are multiplied with.
@@ -114,11 +123,14 @@ class ReadOptions:
             )
         if unit != "um":
             return 1.0
-        if self.microns_per_pixel is None:
+        resolution = self.microns_per_pixel or self.slide_microns_per_pixel
+        if resolution is None:
             raise InputError(
-                path, "has points in micrometres; add --microns-per-pixel, the images' resolution"
+                path,
+                "has points in micrometres; add --microns-per-pixel, the images' resolution (0.25 "
+                "of most 40x scans)",
             )
-        return 1 / self.microns_per_pixel
+        return 1 / resolution
 
     def marks_region(self, class_name: str) -> bool:
         """Whether an outline of this class marks an annotated region."""

@@ -1,7 +1,7 @@
 """QuPath's GeoJSON: points and the outlines of annotated regions.
 
-QuPath counts pixels from the upper left corner of the image, as this package does. Points of a class
-that ends in ``*`` are no nuclei: that is how QuPath marks what it ignores.
+QuPath counts pixels from the upper left corner of the image, as this package does. Points of a
+class that ends in ``*`` are no nuclei: that is how QuPath marks what it ignores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CSV of points: x, y and, where there are such columns, class and image.
 
-Coordinates x and y count from the upper left corner of the image, as QuPath's measurements do; row
-and column are indices of an array, whose whole numbers are centres of pixels: half a pixel is added.
+Coordinates x and y count from the upper left corner of the image, as QuPath's measurements do. Row
+and column are indices of an array, whole numbers being centres of pixels: half a pixel is added.
 """
 
 from __future__ import annotations
@@ -107,12 +107,10 @@ def _find_columns(table: TextTable, wanted_unit: str | None) -> _Columns:
     for unit, (kind, shift) in product(units, KINDS.items()):
         x, y = (_find(names, wanted, unit) for wanted in kind)
         if x is not None and y is not None:
-            break
-    else:
-        found = textwrap.shorten(", ".join(table.header), FOUND, placeholder=" …")
-        raise InputError(table.path, f"has no columns x and y, found {found}; name them x and y")
-    others = (CLASS_NAMES, IMAGE_NAMES, (OBJECT_TYPE,), (ROI,), (POINT_COUNT,))
-    return _Columns(x, y, shift, unit, *(_find(names, wanted, None) for wanted in others))
+            others = (CLASS_NAMES, IMAGE_NAMES, (OBJECT_TYPE,), (ROI,), (POINT_COUNT,))
+            return _Columns(x, y, shift, unit, *(_find(names, wanted, None) for wanted in others))
+    found = textwrap.shorten(", ".join(table.header), FOUND, placeholder=" …")
+    raise InputError(table.path, f"has no columns x and y, found {found}; name them x and y")
 
 
 def _find(

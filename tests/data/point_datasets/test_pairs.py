@@ -9,6 +9,7 @@ from PIL import Image
 
 from selfsam_d2.data.point_datasets.output_file import INFO
 from selfsam_d2.data.point_datasets.pairs import pair_images_and_points
+from selfsam_d2.data.point_datasets.regions import SlideFormats, SlideHeader
 from selfsam_d2.data.point_files.point_set import ReadOptions
 from selfsam_d2.errors import InputError
 
@@ -79,22 +80,69 @@ def test_one_image_and_one_file_need_no_common_name(images, points):
     assert pairs.without_image == [str(file)]
 
 
-def test_whole_slides_have_one_clear_line(images, points):
-    (points / "slide.csv").write_text("x,y\n1,2\n")
-    slide = images / "slide.svs"
-    slide.write_bytes(b"")
-    with pytest.raises(InputError, match=r"slide\.svs: is a whole slide.*export its annotated"):
-        pair_images_and_points(images, points, ReadOptions())
-    with pytest.raises(InputError, match=r"slide\.svs: is a whole slide"):
-        pair_images_and_points(slide, points, ReadOptions())
-    # A slide that has no points does not matter, unless there is nothing else.
-    (points / "slide.csv").rename(points / "a.csv")
-    assert counts(pair_images_and_points(images, points, ReadOptions()))["a"] == 1
-    for image in list(images.iterdir()):
-        if image != slide:
-            image.unlink()
-    with pytest.raises(InputError, match=r"slide\.svs: is a whole slide"):
-        pair_images_and_points(images, points, ReadOptions())
+class Slide:
+    """A slide that has a size and a resolution."""
+
+    def __init__(self, path, microns_per_pixel):
+        self.microns_per_pixel = microns_per_pixel
+        self.size = (300, 200)
+        self.path = path
+
+    def close(self):
+        self.path.with_suffix(".closed").touch()
+
+
+MICRONS = {"s.svs": 0.5, "t.svs": 0.25, "b.tif": 2.0}
+
+
+def open_slide(path):
+    if path.name == "broken.svs":
+        raise InputError(path, "cannot be opened")
+    return Slide(path, MICRONS[path.name]) if path.name in MICRONS else None
+
+
+FORMATS = SlideFormats(frozenset({".svs"}), open_slide)
+
+
+def test_slides_count_where_they_have_points(images, points):
+    for name in ("s.svs", "broken.svs"):
+        (images / name).touch()
+    (points / "s.svs.csv").write_text("x,y\n1,2\n")
+    (points / "b.csv").write_text("x,y\n1,2\n")
+    pairs = pair_images_and_points(images, points, ReadOptions(), formats=FORMATS)
+    assert counts(pairs) == {"a": 0, "b": 1, "c.1": 0, "s": 1}
+    assert pairs.images["s"] == images / "s.svs"
+    assert pairs.slides == {"s": SlideHeader((200, 300), 0.5), "b": SlideHeader((200, 300), 2.0)}
+    assert (images / "s.closed").exists()
+    (points / "broken.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(InputError, match=r"broken\.svs: cannot be opened"):
+        pair_images_and_points(images, points, ReadOptions(), formats=FORMATS)
+    for image in images.glob("*.[pt]*"):
+        image.unlink()
+    (points / "broken.csv").unlink()
+    pairs = pair_images_and_points(images, points, ReadOptions(), formats=FORMATS)
+    assert counts(pairs) == {"s": 1}
+    pairs = pair_images_and_points(
+        images / "s.svs", points / "b.csv", ReadOptions(), formats=FORMATS
+    )
+    assert counts(pairs) == {"s": 1}
+
+
+def test_points_in_micrometres_have_the_resolution_of_their_slide(images, points):
+    for name in ("s.svs", "t.svs"):
+        (images / name).touch()
+    (points / "s.csv").write_text("x_um,y_um\n1,2\n")
+    # Half a pixel of row and column is one of each slide.
+    (points / "all.csv").write_text("image,row_um,col_um\nt.svs,2,1\nb.tif,2,1\nd,1,1\n")
+    pairs = pair_images_and_points(images, points, ReadOptions(), formats=FORMATS)
+    found = {stem: pairs.points[stem].points for stem in pairs.slides}
+    assert found == {"s": [(2, 4)], "t": [(4.5, 8.5)], "b": [(1, 1.5)]}
+    assert pairs.without_image == [f"d in {points / 'all.csv'}"]
+    pairs = pair_images_and_points(images, points, ReadOptions("um", 0.1), formats=FORMATS)
+    assert pairs.points["s"].points == [(10, 20)]
+    (points / "a.csv").write_text("x_um,y_um\n1,2\n")
+    with pytest.raises(InputError, match=r"a\.csv: has points in micrometres; add --microns"):
+        pair_images_and_points(images, points, ReadOptions(), formats=FORMATS)
 
 
 def test_missing_folders(images, points, tmp_path):

@@ -150,9 +150,7 @@ def test_row_and_column_are_indices_of_an_array(tmp_path, header):
     # As napari reads them: half a pixel, whatever the unit.
     (napari,) = read(tmp_path, "index,axis-0,axis-1\n0,4,3\n", "um", 0.5)[None].points
     assert read(tmp_path, "row_um,col_um\n4,3\n", None, 0.5)[None].points == [napari]
-
-
-def test_x_beside_row_is_two_frames(tmp_path):
+    # x beside row would be two frames.
     assert read(tmp_path, "row,col,x,y\n1,2,30,40\n")[None].points == [(30, 40)]
     with pytest.raises(InputError, match="has no columns x and y, found x, row"):
         read(tmp_path, "x,row\n1,2\n")
@@ -286,8 +284,13 @@ def test_a_format_that_is_asked_for_must_be_there(tmp_path):
 
 
 def test_units_must_be_clear(tmp_path):
-    with pytest.raises(InputError, match="--unit um: needs --microns-per-pixel"):
-        ReadOptions("um")
+    with pytest.raises(InputError, match=r"has points in micrometres; add --microns-per-pixel"):
+        read(tmp_path, "x,y\n1,2\n", "um")
+    # What a slide says counts only where the user says nothing.
+    of_slide = ReadOptions("um", None, None, 0.5)
+    assert of_slide.pixels_per_unit(tmp_path) == 2
+    assert ReadOptions("um", 0.25, None, 0.5).pixels_per_unit(tmp_path) == 4
+    assert ReadOptions(None, None, None, 0.5).pixels_per_unit(tmp_path) == 1
     for resolution in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="must be above 0"):
             ReadOptions("um", resolution)
