@@ -170,7 +170,7 @@ def _import(module: str, path: Path, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            path, f"needs the extra `{extra}`: python -m pip install 'selfsam_d2[{extra}]'"
+            path, f"needs the extra `{extra}`: python -m pip install '.[{extra}]'"
         ) from error
 
 
