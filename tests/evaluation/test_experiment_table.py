@@ -38,7 +38,7 @@ def record(aji, seed=0, method="self-refining", shift=0.0, dataset="monuseg_val"
 def test_runs_on_different_base_weights_have_no_mean():
     both = [record(0.5, seed=0, base="0f"), record(0.5, seed=1, base="0f"), record(0.5, seed=2)]
     assert summarise_records(both)[0]["seeds"] == [0, 1, 2]
-    with pytest.raises(InputError, match="_0, .*_3: trained on different base weights"):
+    with pytest.raises(InputError, match=r"_0, .*_3: trained on different base weights"):
         summarise_records([*both, record(0.5, seed=3, base="a0")])
 
 
