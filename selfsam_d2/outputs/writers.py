@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.files import writing
 from selfsam_d2.outputs.geojson import CLASS_NAME
+from selfsam_d2.outputs.label_pyramid import write_pyramid
 from selfsam_d2.outputs.prediction import NucleiPrediction
 
 __all__ = [
     "FORMATS",
     "LABELS_32_BIT",
-    "TIFF_TILE",
     "OutputFormat",
     "existing_output",
-    "ome_metadata",
+    "output_names",
     "replacing",
     "require_packages",
     "write_output",
@@ -35,7 +34,6 @@ __all__ = [
 LABELS_16_BIT = "_labels.png"
 LABELS_32_BIT = "_labels.ome.tif"
 MAX_16_BIT = 65535
-TIFF_TILE = (512, 512)  # px, so that a viewer need not read all of a large map
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,16 @@ def require_packages(formats: Iterable[str]) -> None:
             ) from error
 
 
+def output_names(name: str, stem: str) -> tuple[str, ...]:
+    """Names that the file of a format may have.
+
+    Args:
+        name: of the format, a key of ``FORMATS``.
+        stem: of the image's name.
+    """
+    return tuple(f"{stem}{suffix}" for suffix in FORMATS[name].suffixes)
+
+
 def existing_output(name: str, folder: Path, stem: str) -> Path | None:
     """The file of a format that a folder holds for an image, None if there is none.
 
@@ -86,7 +94,7 @@ def existing_output(name: str, folder: Path, stem: str) -> Path | None:
         folder: of the outputs.
         stem: of the image's name.
     """
-    paths = (folder / f"{stem}{suffix}" for suffix in FORMATS[name].suffixes)
+    paths = (folder / each for each in output_names(name, stem))
     return next((path for path in paths if path.exists()), None)
 
 
@@ -135,16 +143,6 @@ def replacing(name: str, folder: Path, stem: str, suffix: str) -> Iterator[tuple
         (folder / f"{stem}{other}").unlink(missing_ok=True)
 
 
-def ome_metadata(microns_per_pixel: float | None) -> dict[str, str]:
-    """What tifffile writes into the OME-XML of a label map; None: unknown."""
-    metadata = {"axes": "YX"}
-    if microns_per_pixel is not None:
-        for axis in "XY":
-            metadata[f"PhysicalSize{axis}"] = str(microns_per_pixel)
-            metadata[f"PhysicalSize{axis}Unit"] = "µm"
-    return metadata
-
-
 def _write_geojson(nuclei: NucleiPrediction, path: Path, class_name: str) -> None:
     text = json.dumps(nuclei.to_geojson(class_name), allow_nan=False)
     path.write_text(text, encoding="utf-8")
@@ -162,13 +160,13 @@ def _write_labels(nuclei: NucleiPrediction, path: Path, _: str) -> None:
     if _labels_suffix(nuclei) == LABELS_16_BIT:
         Image.fromarray(nuclei.instance_map.astype(np.uint16)).save(path, format="PNG")
         return
-    tifffile.imwrite(
+    map_ = nuclei.instance_map
+    height, width = map_.shape
+    write_pyramid(
         path,
-        nuclei.instance_map.astype(np.uint32),
-        ome=True,
-        compression="zlib",
-        tile=TIFF_TILE,
-        metadata=ome_metadata(nuclei.microns_per_pixel),
+        (width, height),
+        lambda step, spans: (map_[top:bottom:step, ::step] for top, bottom in spans),
+        nuclei.microns_per_pixel,
     )
 
 

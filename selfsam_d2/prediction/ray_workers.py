@@ -18,8 +18,10 @@ from selfsam_d2.prediction.options import Outputs, Predict, say
 from selfsam_d2.prediction.run import (
     Report,
     Task,
+    begin,
     finish,
     process,
+    started_again,
     warn_of_unknown_resolution,
 )
 
@@ -92,11 +94,12 @@ def predict_on_ray(
     placed = replace(outputs, folder=outputs.folder.resolve())
     try:
         _connect(ray, address, count)
+        begin(waiting, placed)
         report = _spread(ray, count, build, waiting, placed)
     except ray.exceptions.RayActorError as error:
         raise InputError(
             f"--ray {address}",
-            "a worker was lost, as when memory runs out; started again it goes on from there",
+            f"a worker was lost, as when memory runs out; {started_again(outputs)}",
         ) from error
     finally:
         ray.shutdown()
@@ -109,7 +112,7 @@ def _ray() -> Any:
         return importlib.import_module("ray")
     except ImportError as error:
         raise InputError(
-            "--ray", "needs the extra `ray`: python -m pip install 'selfsam_d2[ray]'"
+            "--ray", "needs the extra `ray`: python -m pip install '.[ray]'"
         ) from error
 
 

@@ -16,21 +16,24 @@ from tqdm import tqdm
 
 from selfsam_d2.engine.stop_hook import PASSED_ON, STOPPED
 from selfsam_d2.errors import InputError, OutputError
-from selfsam_d2.outputs.writers import FORMATS, existing_output, require_packages
+from selfsam_d2.outputs.writers import FORMATS, existing_output, output_names, require_packages
+from selfsam_d2.prediction.old_outputs import note_old_outputs, old_outputs
 from selfsam_d2.prediction.options import Outputs, Predict, say
 from selfsam_d2.prediction.resolution import unknown_resolution
 from selfsam_d2.prediction.sources import ImageSource
-from selfsam_d2.prediction.together import gather
-from selfsam_d2.slides.store import overwrites
+from selfsam_d2.prediction.together import gather, together
+from selfsam_d2.slides.store import SETTINGS, remove_tiles, store_folder
 
 __all__ = [
     "Outputs",
     "Report",
     "Task",
+    "begin",
     "finish",
     "plan",
     "predict_images",
     "process",
+    "started_again",
     "warn_of_unknown_resolution",
 ]
 
@@ -75,7 +78,8 @@ def plan(sources: Sequence[ImageSource], outputs: Outputs) -> list[Task]:
 
     Raises:
         InputError: a format is not known or needs a package that is not installed, the folder
-            cannot be made, or pictures would lie among the images.
+            cannot be made, pictures would lie among the images, or the note of an earlier run
+            that was to overwrite is damaged.
     """
     for name in outputs.formats:
         if name not in FORMATS:
@@ -93,20 +97,54 @@ def plan(sources: Sequence[ImageSource], outputs: Outputs) -> list[Task]:
         outputs.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(outputs.folder, f"cannot be written ({error.strerror})") from error
-    return [_task(source, outputs) for source in sources]
+    old = old_outputs(outputs.folder)
+    return [_task(source, outputs, old) for source in sources]
 
 
-def _task(source: ImageSource, outputs: Outputs) -> Task:
-    kept = {} if outputs.overwrite else _present(source, outputs)
+def _task(source: ImageSource, outputs: Outputs, old: set[str]) -> Task:
+    kept = {} if outputs.overwrite else _present(source, outputs, old)
     missing = (name for name in outputs.formats if name not in kept)
     return Task(source, tuple(dict.fromkeys(missing)), tuple(kept.values()))
 
 
-def _present(source: ImageSource, outputs: Outputs) -> dict[str, Path]:
-    if overwrites(outputs.folder, source.stem):
-        return {}
-    found = ((name, existing_output(name, outputs.folder, source.stem)) for name in outputs.formats)
+def _present(source: ImageSource, outputs: Outputs, old: set[str]) -> dict[str, Path]:
+    """The file of each format that is there and was not to be overwritten."""
+    found = (
+        (name, existing_output(name, outputs.folder, source.stem))
+        for name in outputs.formats
+        if old.isdisjoint(output_names(name, source.stem))
+    )
     return {name: path for name, path in found if path is not None}
+
+
+def begin(waiting: Sequence[Task], outputs: Outputs) -> None:
+    """Before the first image: note what is to be overwritten, so that a stop does not keep it.
+
+    Without ``--overwrite`` tiles that an earlier run was to overwrite are removed.
+
+    Args:
+        waiting: tasks with something to do.
+        outputs: as for :func:`plan`.
+
+    Raises:
+        InputError: the note of an earlier run is damaged.
+        OutputError: the note cannot be written, or tiles not be removed.
+    """
+    folders = [store_folder(outputs.folder, task.source.stem) for task in waiting]
+    if outputs.overwrite:
+        tiles = [f"{folder.name}/{SETTINGS}" for folder in folders]
+        names = [
+            name
+            for task in waiting
+            for form in task.formats
+            for name in output_names(form, task.source.stem)
+        ]
+        note_old_outputs(outputs.folder, [*names, *tiles])
+        return
+    old = old_outputs(outputs.folder)
+    for folder in folders:
+        if f"{folder.name}/{SETTINGS}" in old:
+            remove_tiles(folder)
 
 
 def predict_images(predictor: Predict, tasks: Sequence[Task], outputs: Outputs) -> None:
@@ -125,7 +163,7 @@ def predict_images(predictor: Predict, tasks: Sequence[Task], outputs: Outputs) 
 
     Raises:
         InputError: images could not be read or written, after all others are done; in the first
-            process only.
+            process only. Or as :func:`begin`, before the first image.
         SystemExit: after SIGTERM.
     """
     waiting = [task for task in tasks if task.formats]
@@ -134,6 +172,8 @@ def predict_images(predictor: Predict, tasks: Sequence[Task], outputs: Outputs) 
         for number, task in enumerate(waiting)
         if task.source.shared or number % comm.get_world_size() == comm.get_rank()
     ]
+    # No process writes before the note is there.
+    together(outputs.folder, lambda: begin(waiting, outputs) if comm.is_main_process() else None)
     if comm.is_main_process():
         warn_of_unknown_resolution(predictor, waiting)
     report = Report()
@@ -161,11 +201,14 @@ def warn_of_unknown_resolution(predictor: Predict, waiting: Sequence[Task]) -> N
         waiting: tasks with something to do.
     """
     images = [task.source for task in waiting if not task.source.shared]
-    if not images:
-        return
-    unknown = unknown_resolution(predictor.microns_per_pixel, images[0].microns_per_pixel)
-    if unknown is not None:
-        say(f"images: {unknown}", sys.stderr)
+    lines = [
+        unknown_resolution(predictor.microns_per_pixel, image.microns_per_pixel) for image in images
+    ]
+    # All of one resolution, or some whose file states it.
+    for line in dict.fromkeys(line for line in lines if line is not None):
+        count = lines.count(line)
+        some = "" if count == len(lines) else f"{count} of {len(lines)} "
+        say(f"{some}images: {line}", sys.stderr)
 
 
 def process(predictor: Predict, task: Task, outputs: Outputs, bar: Any) -> Report:
@@ -195,11 +238,13 @@ def process(predictor: Predict, task: Task, outputs: Outputs, bar: Any) -> Repor
 
 
 def finish(report: Report, tasks: Sequence[Task], outputs: Outputs) -> None:
-    """Say what was done on stdout.
+    """Say what was done on stdout; what was overwritten is forgotten, what failed is not.
 
     Raises:
         InputError: images failed.
+        OutputError: the note of what was to be overwritten cannot be written.
     """
+    note_old_outputs(outputs.folder)
     skipped = sum(not task.formats for task in tasks)
     predicted = report.done - len(report.failed)
     say(
@@ -213,8 +258,13 @@ def finish(report: Report, tasks: Sequence[Task], outputs: Outputs) -> None:
 
 
 def _stopped(done: int, of: int, outputs: Outputs) -> str:
-    again = "started again" + (" without --overwrite" if outputs.overwrite else "")
-    return f"stopped after {done} of {of} images; {again} it goes on from there"
+    return f"stopped after {done} of {of} images; {started_again(outputs)}"
+
+
+def started_again(outputs: Outputs) -> str:
+    """How a run that ended early goes on, for a message."""
+    how = " without --overwrite" if outputs.overwrite else ""
+    return f"started again{how} it goes on from there"
 
 
 @contextmanager

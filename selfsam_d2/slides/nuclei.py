@@ -75,7 +75,7 @@ class TileNuclei:
     def with_masks(
         self, changed: Mapping[int, NDArray[np.bool_]], microns_per_pixel: float | None
     ) -> TileNuclei:
-        """Some masks changed within their boxes, and their size, shape and place measured again.
+        """Some masks changed within their boxes, which then fit them, and all but stain anew.
 
         Args:
             changed: index of a nucleus -> (h, w) bool, with at least one pixel.
@@ -83,20 +83,22 @@ class TileNuclei:
         """
         if not changed:
             return self
-        masks = self.masks()
+        masks, boxes = self.masks(), self.boxes.copy()
         table = {name: values.copy() for name, values in self.table.items()}
         for index, mask in changed.items():
-            masks[index] = mask
-            x0, y0 = self.boxes[index, :2].tolist()
+            ((rows, columns),) = find_objects(mask.astype(np.uint8))
+            masks[index] = fitting = mask[rows, columns]
+            x0, y0 = self.boxes[index, :2] + (columns.start, rows.start)
+            boxes[index] = (x0, y0, x0 + fitting.shape[1], y0 + fitting.shape[0])
             measured = measure_nuclei(
-                np.zeros((*mask.shape, 3), dtype=np.uint8),
-                mask.astype(np.uint8),
+                np.zeros((*fitting.shape, 3), dtype=np.uint8),
+                fitting.astype(np.uint8),
                 microns_per_pixel=microns_per_pixel,
-                origin=(x0, y0),
+                origin=(int(x0), int(y0)),
             )
             for name in table.keys() - {"haematoxylin"}:
                 table[name][index] = measured[name][0]
-        return replace(self, bits=_pack(masks), table=table)
+        return replace(self, boxes=boxes, bits=_pack(masks), table=table)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays that ``numpy.savez`` takes."""

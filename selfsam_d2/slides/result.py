@@ -64,21 +64,35 @@ class SlideNuclei:
 
     def parts_in_rows(
         self, bands: Sequence[tuple[int, int]]
-    ) -> Iterator[list[tuple[int, TileNuclei]]]:
+    ) -> Iterator[Iterator[tuple[int, TileNuclei]]]:
         """For bands from top to bottom the tiles that have a nucleus in them, each read once.
+
+        A tile is in memory from its first band to its last one, and one within a band as long as
+        it is looked at: what is held is a row of the grid, however high the bands are.
 
         Args:
             bands: first row and the one behind the last, px; ascending.
 
         Yields:
-            for each band the nuclei of these tiles, with the ids as in :meth:`parts`.
+            for each band the nuclei of these tiles one after the other, with the ids as in
+            :meth:`parts`; to be gone through before the next band.
         """
-        reach = self._settled.reach
         held: dict[int, TileNuclei] = {}
         for top, bottom in bands:
-            needed = np.flatnonzero((reach[:, 1] < bottom) & (reach[:, 3] > top)).tolist()
-            held = {number: held.get(number) or self._part(number) for number in needed}
-            yield [(int(self._first_ids[number]), held[number]) for number in needed]
+            yield self._parts_between(top, bottom, held)
+
+    def _parts_between(
+        self, top: int, bottom: int, held: dict[int, TileNuclei]
+    ) -> Iterator[tuple[int, TileNuclei]]:
+        """The tiles of a band; ``held`` are those that reach into it from the one before."""
+        reach = self._settled.reach
+        for number in np.flatnonzero((reach[:, 1] < bottom) & (reach[:, 3] > top)).tolist():
+            part = held.pop(number, None)
+            if part is None:
+                part = self._part(number)
+            if reach[number, 3] > bottom:
+                held[number] = part
+            yield int(self._first_ids[number]), part
 
     def _part(self, number: int) -> TileNuclei:
         nuclei = self.store.read(self.tiles[number])

@@ -16,10 +16,9 @@ from selfsam_d2.files import writing
 from selfsam_d2.slides.grid import Tile
 from selfsam_d2.slides.nuclei import TileNuclei
 
-__all__ = ["TileStore", "overwrites", "store_folder"]
+__all__ = ["SETTINGS", "TileStore", "remove_tiles", "store_folder"]
 
 SETTINGS = "settings.json"
-OVERWRITES = "overwrites"
 
 
 def store_folder(folder: Path, stem: str) -> Path:
@@ -27,9 +26,17 @@ def store_folder(folder: Path, stem: str) -> Path:
     return folder / f".{stem}.tiles"
 
 
-def overwrites(folder: Path, stem: str) -> bool:
-    """Whether there are tiles of an unfinished run that was to write over what is there."""
-    return (store_folder(folder, stem) / OVERWRITES).exists()
+def remove_tiles(folder: Path) -> None:
+    """Remove a folder of tiles, if it is there.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(folder, f"cannot be removed ({error.strerror or error})") from error
 
 
 class TileStore:
@@ -38,10 +45,12 @@ class TileStore:
     Args:
         folder: of this slide alone.
         settings: what the nuclei depend on: slide, model, grid; plain values for JSON.
-        overwrite: throw away what is there.
+        overwrite: throw away what is there; so are tiles without settings, as a kill leaves them
+            while a folder is removed.
 
     Raises:
-        InputError: the folder cannot be made, or holds tiles of other settings.
+        InputError: the folder holds tiles of other settings.
+        OutputError: it cannot be made or emptied.
     """
 
     def __init__(
@@ -49,15 +58,14 @@ class TileStore:
     ) -> None:
         self.folder = folder
         try:
-            if overwrite:
+            if overwrite or not (folder / SETTINGS).exists():
                 self.remove()
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / SETTINGS).exists():
                 self._compare(settings)
             else:
-                if overwrite:
-                    self._write(OVERWRITES, "")
-                self._write(SETTINGS, json.dumps(settings, indent=1))
+                with writing(folder / SETTINGS, shared=True) as draft:
+                    draft.write_text(json.dumps(settings, indent=1), encoding="utf-8")
         except OSError as error:
             raise OutputError(folder, f"cannot be written ({error.strerror or error})") from error
 
@@ -97,10 +105,6 @@ class TileStore:
         with writing(path, shared=True) as draft, draft.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **nuclei.arrays())
 
-    def _write(self, name: str, text: str) -> None:
-        with writing(self.folder / name, shared=True) as draft:
-            draft.write_text(text, encoding="utf-8")
-
     def read(self, tile: Tile) -> TileNuclei:
         """The nuclei of a tile that is there.
 
@@ -115,6 +119,5 @@ class TileStore:
             raise InputError(path, "damaged; remove this file and start again") from error
 
     def remove(self) -> None:
-        """Remove all tiles."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        """Remove all tiles, see :func:`remove_tiles`."""
+        remove_tiles(self.folder)

@@ -111,6 +111,18 @@ def test_many_labels_take_32_bits(count: int, suffix: str, tmp_path: Path) -> No
             assert 'PhysicalSizeX="0.5"' in tiff.ome_metadata
 
 
+def test_many_labels_of_a_large_image_have_a_pyramid(tmp_path: Path) -> None:
+    map_ = np.zeros((1030, 2100), dtype=np.int32)
+    map_[::5, ::6] = np.arange(1, 206 * 350 + 1).reshape(206, 350)
+    path = write_output("labels", prediction(map_, microns=0.5), tmp_path, "many")
+    with tifffile.TiffFile(path) as tiff:
+        (series,) = tiff.series
+        assert [level.shape for level in series.levels] == [(1030, 2100), (515, 1050), (258, 525)]
+        for number, level in enumerate(series.levels):
+            np.testing.assert_array_equal(level.asarray(), map_[:: 2**number, :: 2**number])
+            assert level.dtype == np.uint32
+
+
 def test_one_file_of_labels_is_left(nuclei: NucleiPrediction, tmp_path: Path) -> None:
     old = tmp_path / "tissue_labels.ome.tif"
     old.write_bytes(b"of an earlier prediction")

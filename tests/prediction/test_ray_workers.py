@@ -57,5 +57,5 @@ def test_what_is_wrong_for_all_images_ends_the_run(planned: Any, finder: Any) ->
 
 def test_ray_is_an_extra(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray.util", None)
-    with pytest.raises(InputError, match=r"^--ray: needs the extra `ray`: .*'selfsam_d2\[ray\]'"):
+    with pytest.raises(InputError, match=r"^--ray: needs the extra `ray`: .*'\.\[ray\]'"):
         predict_on_ray("local", 1, lambda: None, *planned)  # type: ignore[arg-type, return-value]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from scipy import ndimage
 
@@ -107,6 +108,20 @@ def test_an_unknown_resolution_is_said_once(images: Path, capfd: Any) -> None:
     assert line.startswith("images: µm/px of the model (INPUT.NUCLEI.MICRONS_PER_PIXEL) unknown")
     run(images, fake)  # nothing is predicted
     assert capfd.readouterr().err == ""
+
+
+def test_images_whose_file_states_a_resolution_are_not_among_the_unknown(
+    images: Path, capfd: Any
+) -> None:
+    pixels = np.full((40, 60, 3), 200, dtype=np.uint8)
+    tifffile.imwrite(
+        images / "d.tif", pixels, photometric="rgb", resolution=(40_000, 40_000), resolutionunit=3
+    )
+    fake = Fake()
+    fake.microns_per_pixel = 0.25
+    run(images, fake)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("3 of 4 images: µm/px of the image (--microns-per-pixel) unknown")
 
 
 def test_what_is_there_is_skipped_and_counted(images: Path, capfd: Any) -> None:

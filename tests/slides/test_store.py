@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, OutputError
 from selfsam_d2.slides.grid import tile_grid
 from selfsam_d2.slides.nuclei import collect_nuclei
-from selfsam_d2.slides.store import TileStore, overwrites, store_folder
+from selfsam_d2.slides.store import TileStore, remove_tiles, store_folder
 
 
 @pytest.fixture
@@ -43,12 +43,44 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     TileStore(folder, {"model": "m", "--tile": 64})
     with pytest.raises(InputError, match=r"another --tile; .*--overwrite"):
         TileStore(folder, {"model": "m", "--tile": 65})
-    assert not overwrites(tmp_path, "a")
     TileStore(folder, {"model": "m", "--tile": 65}, overwrite=True)
-    assert overwrites(tmp_path, "a")
+    TileStore(folder, {"model": "m", "--tile": 65})
     (folder / "settings.json").write_text("{")
     with pytest.raises(InputError, match="damaged settings"):
         TileStore(folder, {})
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_removal_that_was_killed_leaves_no_tile_of_another_model(
+    overwrite: bool, nuclei: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tile, given = nuclei
+    store = TileStore(tmp_path / "a", {"model": "old"})
+    store.write(tile, given)
+
+    def killed(folder: Path) -> None:
+        (folder / "settings.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.remove()
+    assert store.has(tile)
+    assert not TileStore(tmp_path / "a", {"model": "new"}, overwrite=overwrite).has(tile)
+    assert [path.name for path in store.folder.iterdir()] == ["settings.json"]
+
+
+def test_tiles_that_cannot_be_removed_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("shutil.rmtree", refused)
+    remove_tiles(tmp_path / "none")
+    with pytest.raises(OutputError, match=r"a: cannot be removed \(Permission denied\)"):
+        TileStore(tmp_path / "a", {}).remove()
 
 
 def test_a_damaged_tile_is_done_again(nuclei: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from pyarrow import parquet
 from pycocotools import mask as coco_mask
 from shapely.geometry import shape
 
+from selfsam_d2.outputs import label_pyramid
 from selfsam_d2.outputs.writers import FORMATS, write_output
-from selfsam_d2.slides import labels as labels_module
 from selfsam_d2.slides.grid import tile_grid
+from selfsam_d2.slides.labels import write_label_pyramid
 from selfsam_d2.slides.nuclei import collect_nuclei
 from selfsam_d2.slides.reader import Slide
 from selfsam_d2.slides.result import SlideNuclei
+from selfsam_d2.slides.seams import settle
 from selfsam_d2.slides.store import TileStore
 from selfsam_d2.slides.writers import SLIDE_WRITERS, refusal, write_slide_output
 
@@ -131,12 +134,12 @@ def test_the_label_map_holds_the_nuclei_of_the_table(files: Any) -> None:
 
 def test_levels_take_every_second_pixel(files: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """The pyramid of a file of small tiles, against the map of the one above."""
-    monkeypatch.setattr(labels_module, "SMALLEST_LEVEL", 30)
-    monkeypatch.setattr(labels_module, "TIFF_TILE", (16, 32))
+    monkeypatch.setattr(label_pyramid, "SMALLEST_LEVEL", 30)
+    monkeypatch.setattr(label_pyramid, "TIFF_TILE", (16, 32))
     store = TileStore(files[0].parent / "store", {})
     image = np.zeros((SIZE[1], SIZE[0], 3), dtype=np.uint8)
     nuclei = SlideNuclei(ArraySlide(image), store, tile_grid(*SIZE, 64, 16), 0.5)
-    labels_module.write_label_pyramid(nuclei, tmp_path / "a.tif")
+    write_label_pyramid(nuclei, tmp_path / "a.tif")
     expected = read_labels(files[0])
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         levels = tiff.series[0].levels
@@ -158,6 +161,59 @@ def test_coco_masks_are_those_of_the_label_map(files: Any) -> None:
         np.testing.assert_array_equal(coco_mask.decode(rle), labels == each["id"])
         assert coco_mask.toBbox(rle).tolist() == each["bbox"]
         assert coco_mask.area(rle) == each["area"]
+
+
+@pytest.fixture
+def disagreeing(planted: Any, finder: Any, tmp_path: Path) -> SlideNuclei:
+    """Each tile sees other nuclei, so that those at seams lose pixels to those of neighbours."""
+    slide = ArraySlide(np.zeros((SIZE[1], SIZE[0], 3), dtype=np.uint8))
+    store, tiles = TileStore(tmp_path / "store", {}), tile_grid(*SIZE, 48, 16)
+    random = np.random.default_rng(2)
+    for tile in tiles:
+        left, top, right, bottom = tile.region
+        size = (right - left, bottom - top)
+        image = planted(*size, random.integers(0, size, (60, 2)).tolist(), radius=4)
+        store.write(tile, collect_nuclei(finder()(image), tile, SIZE, 4, 0.5))
+    return SlideNuclei(slide, store, tiles, 0.5)
+
+
+def test_boxes_of_nuclei_trimmed_at_seams_are_tight(
+    disagreeing: SlideNuclei, tmp_path: Path
+) -> None:
+    settled = settle(disagreeing.store, disagreeing.tiles)
+    assert sum(map(len, settled.trimmed)) > 5
+    path = write_slide_output("coco", disagreeing, tmp_path, "a", "Cell")
+    annotations = json.loads(path.read_text())["annotations"]
+    assert len(annotations) == len(disagreeing)
+    for each in annotations:
+        assert coco_mask.toBbox(each["segmentation"]).tolist() == each["bbox"]
+        assert coco_mask.area(each["segmentation"]) == each["area"]
+    write_label_pyramid(disagreeing, tmp_path / "a.tif")
+    areas = np.bincount(tifffile.imread(tmp_path / "a.tif").ravel())[1:]
+    assert areas.tolist() == [each["area"] for each in annotations]
+
+
+@pytest.mark.parametrize("height", [20, SIZE[1]])
+def test_tiles_are_read_once_and_held_while_a_band_needs_them(
+    height: int, disagreeing: SlideNuclei, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bands = [(top, min(top + height, SIZE[1])) for top in range(0, SIZE[1], height)]
+    # Tiles of a row of the grid, one that is drawn and one that is read.
+    most = 2 if len(bands) == 1 else 2 * max(tile.column for tile in disagreeing.tiles) + 4
+    read, alive = [], []
+    keep = SlideNuclei._part
+
+    def part(self: SlideNuclei, number: int) -> Any:
+        read.append(number)
+        nuclei = keep(self, number)
+        alive.append(weakref.ref(nuclei))
+        return nuclei
+
+    monkeypatch.setattr(SlideNuclei, "_part", part)
+    for parts in disagreeing.parts_in_rows(bands):
+        for _ in parts:
+            assert sum(each() is not None for each in alive) <= most
+    assert len(read) == len(set(read)) == len(disagreeing.tiles)
 
 
 def test_the_overlay_of_a_small_slide_is_that_of_the_image(files: Any) -> None:
