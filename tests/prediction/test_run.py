@@ -119,7 +119,8 @@ def test_images_whose_file_states_a_resolution_are_not_among_the_unknown(
     )
     fake = Fake()
     fake.microns_per_pixel = 0.25
-    run(images, fake)
+    outputs = Outputs(images.parent / "out", FORMATS)
+    predict_images(fake, plan(find_sources([str(images)]), outputs), outputs)
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("3 of 4 images: µm/px of the image (--microns-per-pixel) unknown")
 
