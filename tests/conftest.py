@@ -22,6 +22,7 @@ TINY = [
     *("INFERENCE.WINDOW", "64", "INFERENCE.OVERLAP", "16", "INFERENCE.TILE", "0"),
     # Random weights are not sure of anything.
     *("POSTPROCESS.FOREGROUND_THRESHOLD", "0.5", "SEED", "1"),
+    *("INPUT.NUCLEI.MICRONS_PER_PIXEL", "0"),  # tests say it where they want it known
 ]
 TISSUE, NUCLEUS = (230, 190, 215), (90, 50, 140)
 

@@ -136,7 +136,7 @@ def test_a_missing_library_names_the_extra(
     (tmp_path / name).write_bytes(b"")
     for each in ("tiffslide", "openslide"):
         monkeypatch.setitem(sys.modules, each, None)
-    with pytest.raises(InputError, match=rf"extra `{extra}`: .*'selfsam_d2\[{extra}\]'"):
+    with pytest.raises(InputError, match=rf"extra `{extra}`: .*'\.\[{extra}\]'"):
         open_slide(tmp_path / name)
 
 
