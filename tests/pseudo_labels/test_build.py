@@ -10,11 +10,12 @@ from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha, epoch_reprompts
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.crop_losses import LOSS_NAMES
-from selfsam_d2.pseudo_labels.build import build_label_maker, label_maker_names
+from selfsam_d2.pseudo_labels.build import build_label_maker
 from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY, LabelMaker
 from selfsam_d2.pseudo_labels.self_refining import SelfRefiningLabels
 
 CONFIG = "configs/demo.yaml"
+NAMES = ("SelfRefiningLabels", "StaticSAMLabels", "VoronoiClusterLabels")
 
 
 def masks(seed):
@@ -29,12 +30,8 @@ def label(maker, alpha, foreground):
 
 
 def test_each_name_is_built():
-    assert set(label_maker_names()) == {
-        "SelfRefiningLabels",
-        "StaticSAMLabels",
-        "VoronoiClusterLabels",
-    }
-    for name in label_maker_names():
+    assert {name for name, _ in PSEUDO_LABEL_REGISTRY} == set(NAMES)
+    for name in NAMES:
         maker = build_label_maker(load_config(CONFIG, ["PSEUDO_LABEL.NAME", name]))
         assert isinstance(maker, LabelMaker)
         assert type(maker).__name__ == name
@@ -84,7 +81,7 @@ def test_the_consensus_begins_in_its_epoch():
 
 def test_base_masks_are_prompted_again_from_an_epoch_on_by_the_refining_labels_only():
     keys = ["PSEUDO_LABEL.REPROMPT", "True", "PSEUDO_LABEL.REPROMPT_START", "2"]
-    for name in label_maker_names():
+    for name in NAMES:
         cfg, model, acts = (
             load_config(CONFIG, [*keys, "PSEUDO_LABEL.NAME", name]),
             SimpleNamespace(),
@@ -100,7 +97,7 @@ def test_base_masks_are_prompted_again_from_an_epoch_on_by_the_refining_labels_o
 def test_the_stain_has_a_say_in_the_refining_labels_only():
     keys = ["PSEUDO_LABEL.VORONOI", "True"]
     foreground = torch.rand(16, 16, generator=torch.Generator().manual_seed(2))
-    for name in label_maker_names():
+    for name in NAMES:
         found = []
         for weight in ("0.0", "0.9"):
             chosen = ["PSEUDO_LABEL.NAME", name, "PSEUDO_LABEL.STAIN_WEIGHT", weight]
@@ -115,7 +112,7 @@ def test_without_cells_the_stain_has_no_say():
 
 
 def test_losses_that_a_method_lacks_are_losses():
-    lacking = {each: PSEUDO_LABEL_REGISTRY.get(each).lacks_losses for each in label_maker_names()}
+    lacking = {each: PSEUDO_LABEL_REGISTRY.get(each).lacks_losses for each in NAMES}
     assert set().union(*lacking.values()) < set(LOSS_NAMES)
     assert not lacking["SelfRefiningLabels"]
 
