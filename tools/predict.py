@@ -22,8 +22,9 @@ run that was stopped loses one tile. Where INPUT.NUCLEI.MICRONS_PER_PIXEL of the
 sees slides and images in its own resolution.
 
 Two images of one NAME are refused. A file that is there is not written again, so a run that was
-stopped goes on when it is started again; --overwrite starts anew. An image that cannot be read is
-named, the rest goes on, and the exit status is 2. KEY VALUE pairs behind --output override the
+stopped goes on when it is started again; --overwrite starts anew, and if it was stopped the same
+command without it goes on (.overwrite.json notes what is still old). An image that cannot be read
+is named, the rest goes on, and the exit status is 2. KEY VALUE pairs behind --output override the
 config, e.g. ``--output nuclei INFERENCE.SYMMETRIES 8``.
 """
 
