@@ -238,6 +238,25 @@ def test_a_perfect_prediction_scores_one_whatever_its_ids(true):
         assert value == pytest.approx(expected, nan_ok=True)
 
 
+SYMMETRIC = ("Dice", "object_Dice", "AJI_plus", "DQ", "SQ", "PQ", "F1")
+
+
+@settings(deadline=None, max_examples=80)
+@given(pairs_of_maps())
+def test_metrics_but_two_stay_when_truth_and_prediction_are_exchanged(maps):
+    there, back = nuclei_metrics(*maps), nuclei_metrics(*maps[::-1])
+    assert {*METRIC_NAMES} - {*SYMMETRIC} == {"AJI", "AJI_fast"}
+    for name in SYMMETRIC:
+        assert there[name] == pytest.approx(back[name], abs=TOLERANCE, nan_ok=True)
+
+
+def test_aji_is_not_symmetric():
+    whole, parts = np.array([[1, 1, 1, 1]]), np.array([[1, 1, 2, 2]])
+    # One nucleus uses one of its halves, and the other counts; each half uses the whole.
+    assert aggregated_jaccard_index(whole, parts) == pytest.approx(2 / 6)
+    assert aggregated_jaccard_index(parts, whole) == pytest.approx(4 / 8)
+
+
 def test_empty_images():
     empty = np.zeros((4, 5), dtype=np.int32)
     full = np.ones((4, 5), dtype=np.int32)
