@@ -238,16 +238,20 @@ def test_a_perfect_prediction_scores_one_whatever_its_ids(true):
         assert value == pytest.approx(expected, nan_ok=True)
 
 
-SYMMETRIC = ("Dice", "object_Dice", "AJI_plus", "DQ", "SQ", "PQ", "F1")
+SYMMETRIC = ("Dice", "object_Dice", "DQ", "SQ", "PQ", "F1")
 
 
 @settings(deadline=None, max_examples=80)
-@given(pairs_of_maps())
-def test_metrics_but_two_stay_when_truth_and_prediction_are_exchanged(maps):
+@given(pairs_of_maps(max_ids=4))
+def test_metrics_stay_when_truth_and_prediction_are_exchanged(maps):
     there, back = nuclei_metrics(*maps), nuclei_metrics(*maps[::-1])
-    assert {*METRIC_NAMES} - {*SYMMETRIC} == {"AJI", "AJI_fast"}
+    assert {*METRIC_NAMES} - {*SYMMETRIC} == {"AJI", "AJI_plus", "AJI_fast"}
     for name in SYMMETRIC:
         assert there[name] == pytest.approx(back[name], abs=TOLERANCE, nan_ok=True)
+    true, pred = nuclei_of(maps[0]), nuclei_of(maps[1])
+    if true and pred:  # of several best assignments each way may take another
+        bests = reference_aji_plus(true, pred)
+        assert min(abs(back["AJI_plus"] - best) for best in bests) <= TOLERANCE
 
 
 def test_aji_is_not_symmetric():
