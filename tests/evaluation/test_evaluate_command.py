@@ -116,8 +116,11 @@ BAD_INPUT = {
         ["a.png: same name as a.npy"],
     ),
     "sizes differ": (
-        lambda _, pred: np.save(pred / "a.npy", PRED[:, 1:]),
-        ["pred/a.npy: is 15 x 14", "true/a.png is 15 x 15"],
+        lambda true, pred: (
+            np.save(pred / "a.npy", PRED[:12, 1:])
+            or Image.fromarray(TRUE[:13]).save(true / "a.png")
+        ),
+        ["pred/a.npy: is 12 x 14", "true/a.png is 13 x 15"],
     ),
     "truncated": (lambda true, _: truncate(true / "a.png"), ["true/a.png: truncated, damaged"]),
     "truncated TIFF": (

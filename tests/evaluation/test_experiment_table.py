@@ -186,6 +186,41 @@ def test_the_figures_of_the_paper_stand_beside_their_row_and_say_of_what_they_ar
     assert "InstaSAM" not in format_markdown(rows[:1])
 
 
+def test_markdown_is_this_text():
+    rows = summarise_records([record(0.5), record(0.52, seed=1), record(0.4, shift=8.0)])
+    assert METRICS == ("Dice", "AJI", "AJI_plus", "AJI_fast", "object_Dice", "PQ", "F1")
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in format_markdown(rows).splitlines()
+    ]
+    first = ["images", "encoder", "labels", "shift", "seeds", "steps", "min"]
+    assert lines[0] == [*first, *METRICS, "paper, its test images: Dice / AJI"]
+    assert lines[2][:9] == [
+        *("monuseg_val", "vit_t", "self-refining", "0", "0, 1", "100", "10"),
+        *("0.510 ± 0.014", "0.510 ± 0.014"),
+    ]
+    assert lines[3][:9] == [
+        *("monuseg_val", "vit_t", "self-refining", "8", "0", "100", "10", "0.400", "0.400"),
+    ]
+    assert [line[-1] for line in lines[2:]] == ["–", "–"]
+    assert format_markdown(rows).endswith("|\n")
+    assert " 0.400 " in format_markdown(rows[1:])  # of a column of numbers, too
+
+
+def test_csv_is_this_text():
+    rows = summarise_records([record(0.5, seconds=100), record(0.25, shift=8.0, seed=3)])
+    rows[0]["paper"] = {"Dice": 0.75, "AJI": 0.5}
+    for row in rows:
+        row["metrics"] = {**row["metrics"], **{key: {"mean": 1, "sd": 2} for key in METRICS[2:]}}
+    assert format_csv(rows) == (
+        "dataset,encoder,method,shift,seeds,steps,minutes,Dice_mean,Dice_sd,AJI_mean,AJI_sd,"
+        "AJI_plus_mean,AJI_plus_sd,AJI_fast_mean,AJI_fast_sd,object_Dice_mean,object_Dice_sd,"
+        "PQ_mean,PQ_sd,F1_mean,F1_sd,paper_Dice,paper_AJI\n"
+        "monuseg_val,vit_t,self-refining,0.0,0,100,1.67,0.5,,0.5,,1,2,1,2,1,2,1,2,1,2,0.75,0.5\n"
+        "monuseg_val,vit_t,self-refining,8.0,3,100,10.0,0.25,,0.25,,1,2,1,2,1,2,1,2,1,2,,\n"
+    )
+
+
 def test_markdown_and_csv_hold_every_row():
     rows = summarise_records([record(0.5), record(0.52, seed=1), record(0.4, method="static")])
     lines = format_markdown(rows).splitlines()

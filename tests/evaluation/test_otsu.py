@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from skimage.color import hed2rgb
 
 from selfsam_d2.evaluation.metrics import nuclei_metrics
 from selfsam_d2.evaluation.otsu import otsu_watershed
@@ -59,6 +60,36 @@ def test_specks_are_left_out(rows: slice, columns: slice) -> None:
     assert found.max() == 1
     assert found[rows, columns].max() == 0
     assert found[true > 0].max() == 1
+
+
+def of_stains(haematoxylin: Any, eosin: Any) -> Any:
+    """An image of these concentrations, each (H, W)."""
+    stains = np.stack([haematoxylin, eosin, np.zeros_like(eosin)], axis=-1)
+    return np.round(hed2rgb(stains) * 255).astype(np.uint8)
+
+
+def test_what_is_red_is_no_nucleus() -> None:
+    _, blue = drawn([(28, 48, 10)])
+    _, red = drawn([(68, 48, 12)])
+    found = otsu_watershed(of_stains(0.02 + 0.1 * (blue > 0), 0.02 + 0.1 * (red > 0)))
+    assert nuclei_metrics(blue, found)["AJI"] > 0.9
+
+
+def test_noise_makes_no_nuclei() -> None:
+    """The stain is smoothed before the threshold, the distance before its peaks are sought."""
+    _, true = drawn([(28, 48, 14), (68, 48, 14)])
+    noise = np.random.default_rng(0).normal(0, 0.02, true.shape)
+    found = otsu_watershed(of_stains(0.05 + 0.06 * (true > 0) + noise, np.full(true.shape, 0.02)))
+    assert found.max() == 2
+    assert nuclei_metrics(true, found)["AJI"] > 0.9
+
+
+def test_an_object_of_more_than_30_px_stays() -> None:
+    image, _ = drawn([(48, 48, 10)])
+    image[5:12, 5:12] = NUCLEUS  # 49 px², of which smoothing and opening leave 37
+    found = otsu_watershed(image)
+    assert found.max() == 2
+    assert 30 < np.count_nonzero(found[5:12, 5:12]) < 50
 
 
 def test_an_image_of_one_colour_has_no_nuclei() -> None:

@@ -10,12 +10,12 @@ def test_shares_of_the_counted_pixels():
     instance = torch.tensor([[1, 1, 0, -1], [1, 1, 3, -1]])
     recovered = (prompt == -1) & (instance != -1)
     kept = torch.ones(2, 4, dtype=torch.bool)
-    found = label_statistics(prompt, instance, recovered, kept, count=4)
+    found = label_statistics(prompt, instance, recovered, kept, count=5)
     assert found == {
         "prompt_ignored": 3 / 8,
         "instance_ignored": 2 / 8,
         "recovered": 2 / 8,
-        "empty_prompts": 2 / 4,  # of 1, 2, 3, 4 the ids 2 and 4 have no pixel
+        "empty_prompts": torch.tensor(3 / 5).item(),  # the ids 2, 4 and 5 have no pixel
     }
     kept[:, 3] = False
     counted = label_statistics(prompt, instance, recovered, kept, count=4)
