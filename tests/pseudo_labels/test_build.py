@@ -106,6 +106,28 @@ def test_the_stain_has_a_say_in_the_refining_labels_only():
         assert torch.equal(*found) == (name != "SelfRefiningLabels"), name
 
 
+def test_the_limits_of_the_config_act():
+    points = torch.tensor([[5.0, 5.0], [5.0, 11.0]])
+    masks_, image = torch.ones(2, 16, 16), torch.full((3, 16, 16), 230, dtype=torch.uint8)
+    image[:, :, :8] = torch.tensor([90, 50, 140], dtype=torch.uint8)[:, None, None]
+
+    def nuclei(*opts):
+        cfg = load_config(CONFIG, ["PSEUDO_LABEL.VORONOI", "True", *opts])
+        given = {"base": masks_, "adapted": masks_, "alpha": 1.0}
+        return build_label_maker(cfg).prompt_label(image, points, points, **given).labels > 0
+
+    assert nuclei().all()
+    stained = nuclei("PSEUDO_LABEL.HAEMATOXYLIN", "True")
+    assert stained[:, :8].all()
+    assert not stained[:, 8:].any()
+    near = nuclei("PSEUDO_LABEL.MAX_RADIUS", "0.5")
+    grid = torch.arange(16) + 0.5
+    distance = torch.hypot(
+        grid[None] - 5, torch.minimum((grid - 5).abs(), (grid - 11).abs())[:, None]
+    )
+    assert torch.equal(near, distance <= 3)
+
+
 def test_without_cells_the_stain_has_no_say():
     with pytest.raises(ValueError, match=r"voronoi.*stain_weight"):
         SelfRefiningLabels(stain_weight=0.5)

@@ -2,7 +2,7 @@
 
 import torch
 
-from selfsam_d2.pseudo_labels.statistics import label_statistics
+from selfsam_d2.pseudo_labels.statistics import label_statistics, mean_statistics
 
 
 def test_shares_of_the_counted_pixels():
@@ -27,3 +27,9 @@ def test_nothing_to_count_is_zero():
     labels = torch.zeros(2, 2, dtype=torch.long)
     none = torch.zeros(2, 2, dtype=torch.bool)
     assert set(label_statistics(labels, labels, none, none, count=0).values()) == {0.0}
+
+
+def test_the_mean_over_crops():
+    assert mean_statistics([{"a": 0.5, "b": 1.0}]) == {"a": 0.5, "b": 1.0}
+    found = mean_statistics([{"a": 0.5, "b": 1.0}, {"a": 0.25, "b": 0.0}, {"a": 0.0, "b": 0.5}])
+    assert found == {"a": 0.25, "b": 0.5}

@@ -119,6 +119,12 @@ def test_as_a_label_maker_it_needs_no_mask_and_no_prediction():
     assert np.array_equal(label.labels.numpy(), voronoi_cluster_label(image, points, points))
     assert torch.equal(label.ignore_mask, label.labels == -1)
     assert torch.equal(label.raw_ids, label.labels.clamp(min=0))
+    nuclei = label.labels > 0
+    assert 0 < nuclei.sum() < nuclei.numel()
+    assert torch.equal(label.overlap, nuclei.long())
+    assert torch.equal(label.confidence, nuclei.float())
+    assert label.entropy.shape == nuclei.shape
+    assert not label.entropy.any()
     for foreground in (torch.zeros(SIZE, SIZE), torch.ones(SIZE, SIZE)):
         instance = maker.instance_label(label, foreground, consensus=True)
         assert torch.equal(instance.labels, label.labels)
