@@ -52,6 +52,8 @@ def test_blend_is_weighted_and_detached():
     blended = blend_targets(base, adapted, 0.25)
     assert torch.allclose(blended, torch.full((2, 3, 3), 0.25 * 0.8 + 0.75 * 0.4))
     assert not blended.requires_grad
+    assert torch.equal(blend_targets(base, adapted, 1.0), base)
+    assert torch.equal(blend_targets(base, adapted, 0.0), adapted.detach())
 
 
 def test_blend_refuses_other_shapes_and_weights():

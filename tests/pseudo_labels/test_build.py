@@ -62,6 +62,7 @@ def test_static_labels_do_not_listen_to_the_prediction():
     foreground = torch.rand(16, 16, generator=torch.Generator().manual_seed(2))
     prompt, instance = label(static, 1.0, foreground)
     assert torch.equal(instance.labels, prompt.labels)
+    assert torch.equal(instance.ignore_mask, prompt.ignore_mask)
     same, refined = label(refining, 1.0, foreground)
     assert torch.equal(same.labels, prompt.labels)
     assert not torch.equal(refined.labels, prompt.labels)

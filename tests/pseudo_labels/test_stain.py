@@ -109,4 +109,14 @@ def test_haematoxylin_is_the_blue_stain():
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[2:5, 3:7] = True
     assert torch.equal(mask, expected)
-    assert haematoxylin_mask(image[:, :2, :2]).all()
+    one_colour = haematoxylin_mask(image[:, :2, :1])
+    assert torch.equal(one_colour, torch.ones(2, 1, dtype=torch.bool))
+
+
+def test_a_weight_of_zero_or_one_leaves_one_witness():
+    image = torch.randint(0, 256, (3, 6, 7), generator=torch.Generator().manual_seed(0))
+    image, base = image.to(torch.uint8), torch.rand(2, 6, 7)
+    cells = torch.rand(2, 6, 7) > 0.5
+    assert torch.equal(add_stain_prior(base, image, cells, 0.0), base)
+    stain = add_stain_prior(base, image, cells, 1.0)
+    assert torch.equal(stain, haematoxylin_probability(image) * cells)

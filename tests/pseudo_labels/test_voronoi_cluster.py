@@ -96,6 +96,25 @@ def test_a_point_is_nucleus_whatever_the_colour_says():
     assert label[9, 12] == 2
 
 
+def test_distances_are_those_of_the_centres_of_pixels():
+    """A point on tissue is a disc of 2 px, and 10 px around each point is no background."""
+    stained = [(12.0, 12.0), (36.0, 14.0), (14.0, 36.0)]
+    points = torch.tensor([*stained, (34.3, 34.6)])
+    image, _ = discs(stained)
+    label = voronoi_cluster_label(image, points, points)
+    assert label.dtype == np.int64
+    columns, rows = np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5)
+    distances = np.stack([np.hypot(columns - x, rows - y) for x, y in points.tolist()])
+    edges = voronoi_edges(distances.argmin(axis=0))
+    assert np.array_equal(label == 4, distances[3] < 2)
+    background = (label == 0) & ~edges
+    assert distances.min(axis=0)[background].min() >= 10
+    assert background.any()
+    clusters = colour_clusters(image, distances.min(axis=0))
+    far = clusters == np.bincount(clusters[distances.min(axis=0) > 15]).argmax()
+    assert np.array_equal(background, far & ~edges & (distances.min(axis=0) >= 10))
+
+
 def test_a_nucleus_of_a_point_outside_is_ignored_and_no_point_is_background():
     image, owner = discs([(24.0, 2.0), (24.0, 30.0)])
     inside = torch.tensor([[24.0, 30.0]])
@@ -104,7 +123,9 @@ def test_a_nucleus_of_a_point_outside_is_ignored_and_no_point_is_background():
     assert not (label[owner == 0] > 0).any()
     assert (label[owner == 0] == -1).any()
     nothing = torch.zeros(0, 2)
-    assert (voronoi_cluster_label(image, nothing, nothing) == 0).all()
+    empty = voronoi_cluster_label(image, nothing, nothing)
+    assert empty.dtype == np.int64
+    assert (empty == 0).all()
     # No point inside, one beyond: a background, and nothing that could have a number.
     assert set(np.unique(voronoi_cluster_label(image, nothing, context[1:]))) <= {-1, 0}
 
