@@ -76,9 +76,9 @@ def test_what_is_red_is_no_nucleus() -> None:
 
 
 def test_noise_makes_no_nuclei() -> None:
-    """The stain is smoothed before the threshold, the distance before its peaks are sought."""
+    """The stain is smoothed before its threshold; without, this noise gives 7 nuclei."""
     _, true = drawn([(28, 48, 14), (68, 48, 14)])
-    noise = np.random.default_rng(0).normal(0, 0.02, true.shape)
+    noise = np.random.default_rng(0).normal(0, 0.04, true.shape)
     found = otsu_watershed(of_stains(0.05 + 0.06 * (true > 0) + noise, np.full(true.shape, 0.02)))
     assert found.max() == 2
     assert nuclei_metrics(true, found)["AJI"] > 0.9
