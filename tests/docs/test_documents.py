@@ -29,7 +29,7 @@ HISTORY = {"experiments.md"}
 LIVING = [path for path in DOCUMENTS if path.name not in HISTORY]
 
 # These do their work whatever is typed behind them.
-WITHOUT_OPTIONS = {"tools/install.py", "tools/test_matrix.py"}
+WITHOUT_OPTIONS = {"tools/install.py"}
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"[\w.{}…*,/-]+\.(?:py|yaml|ipynb)\b")
