@@ -154,6 +154,9 @@ def _add_refine_keys(cfg: CN) -> None:
 def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.NUCLEI = CN()
     cfg.INPUT.NUCLEI.CROP = 224  # px, side of a training crop at native scale
+    # An epoch has at least so many: few images are shown more often in each, and what is counted in
+    # epochs keeps its place in the training; 0: each pixel about once, however few there are.
+    cfg.INPUT.NUCLEI.MIN_CROPS_PER_EPOCH = 0
     # µm/px of the training images; 0: unknown. tools/predict.py brings slides and images of another
     # resolution to it.
     cfg.INPUT.NUCLEI.MICRONS_PER_PIXEL = 0.0
@@ -209,7 +212,8 @@ def _add_output_keys(cfg: CN) -> None:
 
 def _add_solver_keys(cfg: CN) -> None:
     # T: all epochs. An epoch shows every training pixel about once (round(H W / CROP^2) crops per
-    # image). With SOLVER.MAX_ITER = 0 the steps follow from EPOCHS; MAX_ITER > 0 wins.
+    # image), or more often, by INPUT.NUCLEI.MIN_CROPS_PER_EPOCH. With SOLVER.MAX_ITER = 0 the steps
+    # follow from EPOCHS; MAX_ITER > 0 wins.
     cfg.SOLVER.EPOCHS = 100
     cfg.SOLVER.OPTIMIZER = "AdamW"
     # With AMP.ENABLED, on a GPU: float16 | bfloat16, which cannot overflow but has fewer digits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,16 +30,24 @@ class CropSchedule(Dataset[dict[str, Any]]):
         seed: of the order.
         batch_size: crops per step over all processes. A step belongs to one epoch, that of its
             first crop, which is what ``epoch`` of a record says.
+        min_crops_per_epoch: of fewer crops each is shown equally often until there are as many,
+            so that few images are trained for as many steps as many.
     """
 
     def __init__(
-        self, records: list[dict[str, Any]], crop: int, seed: int, batch_size: int = 1
+        self,
+        records: list[dict[str, Any]],
+        crop: int,
+        seed: int,
+        batch_size: int = 1,
+        min_crops_per_epoch: int = 0,
     ) -> None:
         self.records = records
         self.seed = seed
         self.batch_size = batch_size
         repeats = [crops_per_image(each["height"], each["width"], crop) for each in records]
-        self._indices = np.repeat(np.arange(len(records)), repeats)
+        times = max(1, math.ceil(min_crops_per_epoch / sum(repeats)))
+        self._indices = np.repeat(np.arange(len(records)), times * np.array(repeats))
 
     @property
     def crops_per_epoch(self) -> int:

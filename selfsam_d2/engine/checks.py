@@ -79,6 +79,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "PROMPT.DECODER_MEMORY": (0, float("inf")),
     "PROMPT.MASK_TOKEN": (MASK_TOKENS[0], MASK_TOKENS[-1]),
     "INPUT.NUCLEI.CROP": (16, float("inf")),
+    "INPUT.NUCLEI.MIN_CROPS_PER_EPOCH": (0, float("inf")),
     "INPUT.NUCLEI.MICRONS_PER_PIXEL": (0, 10),
     "INPUT.NUCLEI.SHIFT": (0, float("inf")),
     "INPUT.NUCLEI.SHEAR": (0, LARGEST_SHEAR),

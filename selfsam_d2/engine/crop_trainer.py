@@ -54,6 +54,7 @@ def build_schedule(cfg: Any) -> CropSchedule:
         crop=cfg.INPUT.NUCLEI.CROP,
         seed=max(cfg.SEED, 0),
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        min_crops_per_epoch=cfg.INPUT.NUCLEI.MIN_CROPS_PER_EPOCH,
     )
 
 

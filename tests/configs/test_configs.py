@@ -29,6 +29,7 @@ SHIPPED = ("quick_schedules/monuseg_vitt_shipped", "quick_schedules/tnbc_vitt_sh
 ABSTRACT = ("Base-NucleiSegmentor",)  # names no backbone
 # Detectron2's ViT reads values while it is built, which a tensor without memory has not.
 NEEDS_MEMORY = ("nuclei_head_vitdet",)
+OWN_POINTS = "own_vitt"  # of a user, registered on the command line
 DETECTORS = ("mask_rcnn_sam_adapter_vitb_fpn", "mask_rcnn_sam_adapter_vitt_fpn")
 LINES = range(3, 11)  # of a child, comments and base among them
 WIDTH = 100
@@ -95,7 +96,7 @@ def differences(name, other):
 
 
 def test_all_rows_of_the_papers_tables_are_there():
-    expected = [*BASES, *OWN_SIZES, *SHIPPED, *DETECTORS, *MAIN]
+    expected = [*BASES, *OWN_SIZES, *SHIPPED, OWN_POINTS, *DETECTORS, *MAIN]
     expected += [f"ablations/{name}" for name in ABLATIONS]
     assert sorted(expected) == FILES
 
@@ -199,6 +200,17 @@ def test_the_model_prompts_itself_in_the_second_half():
         assert cfg.PSEUDO_LABEL.REPROMPT
         assert cfg.PSEUDO_LABEL.REPROMPT_START == cfg.SOLVER.EPOCHS / 2
         assert cfg.SOLVER.COSINE_T_MAX == cfg.SOLVER.EPOCHS
+
+
+def test_own_points_are_trained_as_monuseg_is_but_for_a_least_number_of_steps():
+    assert differences(OWN_POINTS, "monuseg_vitt") == {
+        "DATASETS.TRAIN": ("mine",),
+        "DATASETS.TEST": (),
+        "INPUT.NUCLEI.MIN_CROPS_PER_EPOCH": 150,
+        "TEST.EVAL_PERIOD": 300,
+    }
+    cfg = load(OWN_POINTS)
+    assert cfg.SOLVER.EPOCHS * cfg.INPUT.NUCLEI.MIN_CROPS_PER_EPOCH == 1500
 
 
 def test_main_configs_are_the_last_row_of_tables_2_and_3():

@@ -32,6 +32,16 @@ def test_each_epoch_holds_the_same_crops_in_another_order():
     assert len({epoch.index("small") for epoch in epochs}) > 1
 
 
+@pytest.mark.parametrize(("least", "times"), [(0, 1), (21, 1), (22, 2), (42, 2), (43, 3)])
+def test_few_crops_are_shown_equally_often_until_they_are_enough(least, times):
+    crops = CropSchedule(schedule().records, crop=224, seed=0, min_crops_per_epoch=least)
+    assert crops.crops_per_epoch == 21 * times >= least
+    for epoch in range(2):
+        names = Counter(crops[epoch * 21 * times + i]["file_name"] for i in range(21 * times))
+        assert names == {"small": times, "large": 20 * times}
+    assert crops[21 * times]["epoch"] == 1
+
+
 def test_a_position_is_the_same_whoever_asks():
     first, second = schedule(), schedule()
     assert first[1234] == second[1234]

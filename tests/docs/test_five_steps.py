@@ -20,6 +20,7 @@ TINY = [
     *("MODEL.WEIGHTS", "", "MODEL.SAM.INPUT_SIDE", "64", "INPUT.NUCLEI.CROP", "64"),
     *("INFERENCE.WINDOW", "64", "INFERENCE.OVERLAP", "16", "INFERENCE.TILE", "0"),
     *("SOLVER.EPOCHS", "1", "SOLVER.COSINE_T_MAX", "1", "PSEUDO_LABEL.REPROMPT", "False"),
+    *("INPUT.NUCLEI.MIN_CROPS_PER_EPOCH", "0"),
     # Two steps teach nothing: what little is seen shall count.
     *("POSTPROCESS.FOREGROUND_THRESHOLD", "0.3", "DATALOADER.NUM_WORKERS", "0"),
 ]
