@@ -8,16 +8,15 @@ kill at any moment costs an image, but never keeps an old file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from selfsam_d2.errors import InputError, OutputError
-from selfsam_d2.files import parse_json, writing
+from selfsam_d2.prediction.notes import file_state, read_note, write_note
 
 __all__ = ["NOTE", "note_old_outputs", "old_outputs"]
 
 NOTE = ".overwrite.json"
+REMEDY = "remove it, and give --overwrite if outputs are to be written again"
 
 
 def old_outputs(folder: Path) -> set[str]:
@@ -29,20 +28,8 @@ def old_outputs(folder: Path) -> set[str]:
     Raises:
         InputError: the note is damaged or cannot be read.
     """
-    path = folder / NOTE
-    try:
-        noted = parse_json(path.read_text(encoding="utf-8"))
-        if not isinstance(noted, dict):
-            raise ValueError("no names of files")
-    except FileNotFoundError:
-        return set()
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
-        raise InputError(
-            path, "damaged; remove it, and give --overwrite if outputs are to be written again"
-        ) from error
-    return {name for name, state in noted.items() if _state(folder / name) == state}
+    noted = read_note(folder / NOTE, REMEDY)
+    return {name for name, state in noted.items() if file_state(folder / name) == state}
 
 
 def note_old_outputs(folder: Path, names: Iterable[str] = ()) -> None:
@@ -57,23 +44,5 @@ def note_old_outputs(folder: Path, names: Iterable[str] = ()) -> None:
         InputError: the earlier note is damaged or cannot be read.
         OutputError: the note cannot be written.
     """
-    path = folder / NOTE
-    states = {name: _state(folder / name) for name in sorted({*old_outputs(folder), *names})}
-    old = {name: state for name, state in states.items() if state is not None}
-    if old:
-        with writing(path) as draft:
-            draft.write_text(json.dumps(old), encoding="utf-8")
-        return
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(path, f"cannot be removed ({error.strerror or error})") from error
-
-
-def _state(path: Path) -> list[int] | None:
-    """Time in ns and size in bytes, as JSON holds them; None: there is no such file."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return [found.st_mtime_ns, found.st_size]
+    states = {name: file_state(folder / name) for name in sorted({*old_outputs(folder), *names})}
+    write_note(folder / NOTE, {name: state for name, state in states.items() if state is not None})

@@ -48,17 +48,27 @@ class _Worker:
         self._build = build
         self._predictor: Predict | None = None
 
+    def fingerprint(self) -> tuple[str, str | None]:
+        """Of the model, and None; or the error in its place."""
+        try:
+            return self._loaded().fingerprint, None
+        except InputError as problem:
+            return "", str(problem)
+
+    def _loaded(self) -> Predict:
+        if self._predictor is None:
+            self._predictor = self._build()
+        return self._predictor
+
     def process(self, task: Task, outputs: Outputs) -> _Answer:
         """One task; what it says goes to who asked for it."""
         said, complained = io.StringIO(), io.StringIO()
         report, error = Report(), None
         with redirect_stdout(said), redirect_stderr(complained):
             try:
-                if self._predictor is None:
-                    self._predictor = self._build()
-                warn_of_unknown_resolution(self._predictor, [task])
-                bar = tqdm(total=0, disable=True)
-                report = process(self._predictor, task, outputs, bar)
+                predictor = self._loaded()
+                warn_of_unknown_resolution(predictor, [task])
+                report = process(predictor, task, outputs, tqdm(total=0, disable=True))
             except InputError as problem:
                 error = str(problem)
         return _Answer(report, said.getvalue(), complained.getvalue(), error)
@@ -87,15 +97,10 @@ def predict_on_ray(
             would be the same for all images.
     """
     ray = _ray()
-    waiting = [_absolute(task) for task in tasks if task.formats]
-    if not waiting:
-        finish(Report(), tasks, outputs)
-        return
     placed = replace(outputs, folder=outputs.folder.resolve())
     try:
         _connect(ray, address, count)
-        begin(waiting, placed)
-        report = _spread(ray, count, build, waiting, placed)
+        report = _spread(ray, count, build, [_absolute(task) for task in tasks], placed)
     except ray.exceptions.RayActorError as error:
         raise InputError(
             f"--ray {address}",
@@ -146,15 +151,21 @@ def _spread(
     ray: Any,
     count: int | None,
     build: Callable[[], Predict],
-    waiting: Sequence[Task],
+    tasks: Sequence[Task],
     outputs: Outputs,
 ) -> Report:
+    waiting = [task for task in tasks if task.formats]
     there = ray.cluster_resources()
     kind = "GPU" if there.get("GPU") else "CPU"
     room = max(1, int(there.get(kind, 1)))
-    workers = min(count or room, room, len(waiting))
+    number = max(1, min(count or room, room, len(waiting)))
     actor = ray.remote(**{f"num_{kind.lower()}s": 1})(_Worker)
-    pool = ray.util.ActorPool([actor.remote(build) for _ in range(workers)])
+    workers = [actor.remote(build) for _ in range(number)]
+    model, error = ray.get(workers[0].fingerprint.remote())
+    if error is not None:
+        raise InputError(error)
+    begin(tasks, outputs, model)
+    pool = ray.util.ActorPool(workers)
     report = Report()
     said: set[str] = set()  # each worker tells what is the same for all images
     with tqdm(total=len(waiting), unit="image", disable=None) as bar:

@@ -19,6 +19,7 @@ from selfsam_d2.errors import InputError, OutputError
 from selfsam_d2.outputs.writers import FORMATS, existing_output, output_names, require_packages
 from selfsam_d2.prediction.old_outputs import note_old_outputs, old_outputs
 from selfsam_d2.prediction.options import Outputs, Predict, say
+from selfsam_d2.prediction.output_models import note_model, require_same_model
 from selfsam_d2.prediction.resolution import unknown_resolution
 from selfsam_d2.prediction.sources import ImageSource
 from selfsam_d2.prediction.together import gather, together
@@ -117,19 +118,25 @@ def _present(source: ImageSource, outputs: Outputs, old: set[str]) -> dict[str, 
     return {name: path for name, path in found if path is not None}
 
 
-def begin(waiting: Sequence[Task], outputs: Outputs) -> None:
+def begin(tasks: Sequence[Task], outputs: Outputs, model: str) -> None:
     """Before the first image: note what is to be overwritten, so that a stop does not keep it.
 
     Without ``--overwrite`` tiles that an earlier run was to overwrite are removed.
 
     Args:
-        waiting: tasks with something to do.
-        outputs: as for :func:`plan`.
+        tasks: from :func:`plan`.
+        outputs: the same as there.
+        model: fingerprint of the predictor.
 
     Raises:
-        InputError: the note of an earlier run is damaged.
-        OutputError: the note cannot be written, or tiles not be removed.
+        InputError: what would be kept is of another model, or the note of an earlier run is
+            damaged.
+        OutputError: a note cannot be written, or tiles not be removed.
     """
+    require_same_model(outputs.folder, model, [kept.name for task in tasks for kept in task.kept])
+    waiting = [task for task in tasks if task.formats]
+    if waiting:
+        note_model(outputs.folder, model)
     folders = [store_folder(outputs.folder, task.source.stem) for task in waiting]
     if outputs.overwrite:
         tiles = [f"{folder.name}/{SETTINGS}" for folder in folders]
@@ -173,7 +180,10 @@ def predict_images(predictor: Predict, tasks: Sequence[Task], outputs: Outputs) 
         if task.source.shared or number % comm.get_world_size() == comm.get_rank()
     ]
     # No process writes before the note is there.
-    together(outputs.folder, lambda: begin(waiting, outputs) if comm.is_main_process() else None)
+    together(
+        outputs.folder,
+        lambda: begin(tasks, outputs, predictor.fingerprint) if comm.is_main_process() else None,
+    )
     if comm.is_main_process():
         warn_of_unknown_resolution(predictor, waiting)
     report = Report()

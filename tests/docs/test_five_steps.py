@@ -103,7 +103,7 @@ def test_the_training_leaves_the_model_that_the_next_step_takes(done):
 
 def test_each_image_gets_the_files_that_are_promised(done):
     folder, _, _ = done
-    names = {path.name for path in (folder / "my" / "nuclei").iterdir()}
+    names = {path.name for path in (folder / "my" / "nuclei").glob("[!.]*")}
     promised = ("{}.geojson", "{}_overlay.png", "{}_labels.png", "{}.csv")
     assert names == {name.format(stem) for stem in "ab" for name in promised}
     section = (ROOT / "README.md").read_text().split("**5. Look.**")[1].split("\n## ")[0]

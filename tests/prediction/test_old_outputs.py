@@ -14,6 +14,7 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.outputs.writers import write_output
 from selfsam_d2.prediction.old_outputs import NOTE, note_old_outputs, old_outputs
 from selfsam_d2.prediction.options import Outputs, Tiling
+from selfsam_d2.prediction.output_models import MODEL_NOTE
 from selfsam_d2.prediction.run import plan, predict_images
 from selfsam_d2.prediction.sources import find_sources
 
@@ -184,4 +185,5 @@ def test_a_slide_not_begun_does_not_go_on_with_the_tiles_of_before(
         assert predict("2", overwrite=True) == 6
     assert predict("2", stop_at=1) == 1
     assert predict("2") == 5
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.csv", "b.csv"]
+    found = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert found == [MODEL_NOTE, "a.csv", "b.csv"]

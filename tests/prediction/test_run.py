@@ -18,6 +18,7 @@ from scipy import ndimage
 from selfsam_d2.engine.stop_hook import PASSED_ON, STOPPED
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.outputs.prediction import NucleiPrediction
+from selfsam_d2.prediction.output_models import MODEL_NOTE
 from selfsam_d2.prediction.run import Outputs, plan, predict_images
 from selfsam_d2.prediction.sources import find_sources
 
@@ -77,7 +78,9 @@ def run(images: Path, fake: Fake, formats: tuple[str, ...] = FORMATS, **more: An
 
 
 def names(images: Path) -> list[str]:
-    return sorted(path.name for path in (images.parent / "out").iterdir())
+    found = {path.name for path in (images.parent / "out").iterdir()}
+    assert MODEL_NOTE in found
+    return sorted(found - {MODEL_NOTE})
 
 
 def expected(stems: str) -> list[str]:
@@ -208,12 +211,11 @@ def test_a_stop_that_comes_twice_is_one(
 def test_a_stop_within_a_write_leaves_no_half_file(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: Any) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+    def stop() -> None:
+        monkeypatch.setattr("os.replace", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
-    monkeypatch.setattr("os.replace", stop)
     with pytest.raises(SystemExit):
-        run(images, Fake())
+        run(images, Fake(a=stop))
     assert names(images) == []
 
 
@@ -229,8 +231,7 @@ def test_a_disk_that_is_full_ends_the_run(images: Path, monkeypatch: pytest.Monk
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.replace", full)
-    fake = Fake()
+    fake = Fake(a=lambda: monkeypatch.setattr("os.replace", full))
     with pytest.raises(InputError, match=r"a\.geojson: cannot be written \(No space"):
         run(images, fake)
     assert fake.names == ["a.png"]

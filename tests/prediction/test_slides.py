@@ -12,6 +12,7 @@ from PIL import Image
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.prediction.options import Outputs, Tiling
+from selfsam_d2.prediction.output_models import MODEL_NOTE
 from selfsam_d2.prediction.resolution import predict_at_scale, scale_between
 from selfsam_d2.prediction.run import plan, predict_images
 from selfsam_d2.prediction.sources import find_sources
@@ -52,7 +53,7 @@ def rows(folder: Path, stem: str = "a") -> Any:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != MODEL_NOTE)
 
 
 def test_tiles_give_what_one_tile_gives(slide: Path, finder: Any, capfd: Any) -> None:
