@@ -14,7 +14,13 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.nuclei_evaluator import check_masks
 from selfsam_d2.weights.resolve import resolve_weights
 
-__all__ = ["check_evaluation", "check_training", "check_weights", "load_records"]
+__all__ = [
+    "check_evaluation",
+    "check_no_training",
+    "check_training",
+    "check_weights",
+    "load_records",
+]
 
 
 def load_records(names: Sequence[str]) -> list[dict[str, Any]]:
@@ -82,6 +88,24 @@ def check_evaluation(cfg: Any, *, needed: bool = False) -> None:
         records = load_records([name])
         check_masks(name, records)
         check_images(record["file_name"] for record in records)
+
+
+def check_no_training(folder: str) -> None:
+    """Whether a new training may begin in a folder; one that is there must not be lost.
+
+    Args:
+        folder: OUTPUT_DIR.
+
+    Raises:
+        InputError: a training has left a checkpoint there.
+    """
+    found = sorted(Path(folder).glob("model_*.pth"))
+    if found:
+        raise InputError(
+            folder,
+            f"holds a training ({found[-1].name}); --resume goes on with it, another OUTPUT_DIR "
+            "begins anew",
+        )
 
 
 def check_weights(cfg: Any, *, resume: bool = False) -> None:

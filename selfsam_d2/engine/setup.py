@@ -16,13 +16,13 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.data_checks import check_evaluation, check_training, check_weights
+from selfsam_d2.engine.logs import start_logs
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.engine.retired_keys import drop_retired
 from selfsam_d2.errors import InputError
@@ -194,11 +194,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
     warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
     logging.getLogger("torch.fx").setLevel(logging.ERROR)
     try:
+        start_logs(cfg.OUTPUT_DIR)
         default_setup(cfg, args)
     except OSError as error:
         raise InputError(
             cfg.OUTPUT_DIR, f"cannot be written ({error.strerror}); choose another OUTPUT_DIR"
         ) from error
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="selfsam_d2")
     logger.info("Device: %s, %d processes", cfg.MODEL.DEVICE, comm.get_world_size())
     return cfg

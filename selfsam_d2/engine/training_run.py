@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import shlex
+from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.utils import comm
 
+from selfsam_d2.engine.architectures import predicts_by_windows
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.data_checks import check_evaluation, check_weights
 from selfsam_d2.engine.expected_results import verify_results
@@ -13,6 +18,8 @@ from selfsam_d2.engine.setup import setup
 from selfsam_d2.engine.trainer_choice import trainer_class
 
 __all__ = ["train_or_evaluate"]
+
+logger = logging.getLogger(__name__)
 
 
 def train_or_evaluate(args: argparse.Namespace) -> None:
@@ -40,4 +47,18 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
         return
     trainer = trainer_of(cfg, resume=args.resume)
     trainer.resume_or_load(resume=args.resume)
+    if trainer.start_iter >= trainer.max_iter:
+        logger.info("all %d steps of this training were done before", trainer.max_iter)
     trainer.train()
+    _say_what_is_there(cfg)
+
+
+def _say_what_is_there(cfg: CfgNode) -> None:
+    """Name the model, for who does not know Detectron2's names, and what it is good for."""
+    model = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    logger.info("Finished: the model is %s", model)
+    if predicts_by_windows(cfg):
+        logger.info(
+            "Nuclei of images: tools/predict.py --weights %s --input IMAGES --output NEW_FOLDER",
+            shlex.quote(str(model)),
+        )

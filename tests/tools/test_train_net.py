@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -64,6 +65,24 @@ def test_train_resume_and_evaluate(data, tmp_path):
     if not torch.cuda.is_available():
         assert "Device: cpu" in trained.stdout
     assert "eta:" in trained.stdout
+    # Pages of settings are in the file; no terminal, no colours.
+    assert len(trained.stdout.splitlines()) < 80
+    assert re.search(r"Running with full config: \(\d\d\d more lines in log.txt\)", trained.stdout)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "CUDNN_BENCHMARK: false" in log
+    assert "\x1b" not in trained.stdout + log
+    final = tmp_path / "run" / "model_final.pth"
+    assert f"Finished: the model is {final}" in trained.stdout
+    assert f"tools/predict.py --weights {final} " in trained.stdout
+
+    config = (tmp_path / "run" / "config.yaml").read_bytes()
+    second = command(*given, "SOLVER.MAX_ITER", "3")
+    assert second.returncode == 2
+    assert second.stderr == (
+        f"error: {tmp_path / 'run'}: holds a training (model_final.pth); --resume goes on with it, "
+        "another OUTPUT_DIR begins anew\n"
+    )
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == config
     first = (tmp_path / "run" / "inference" / "nuclei_metrics.json").read_text()
     assert set(json.loads(first)["mean"]) >= {"Dice", "AJI", "AJI_plus", "AJI_fast", "PQ", "F1"}
 
@@ -72,6 +91,10 @@ def test_train_resume_and_evaluate(data, tmp_path):
     resumed = command("--resume", *given, *gone, "SOLVER.MAX_ITER", "7")
     assert resumed.returncode == 0, resumed.stderr
     assert "Starting training from iteration 6" in resumed.stdout
+    assert "were done before" not in resumed.stdout
+    once_more = command("--resume", *given, *gone, "SOLVER.MAX_ITER", "7")
+    assert once_more.returncode == 0, once_more.stderr
+    assert "all 7 steps of this training were done before" in once_more.stdout
 
     weights = ("MODEL.WEIGHTS", tmp_path / "run" / "model_final.pth")
     again = command("--eval-only", *given, *weights, "OUTPUT_DIR", tmp_path / "evaluated")
