@@ -149,6 +149,8 @@ def _add_refine_keys(cfg: CN) -> None:
     # empty: OUTPUT_DIR/base_masks.
     cfg.SELF_REFINE.BASE_CACHE = False
     cfg.SELF_REFINE.BASE_STORE = ""
+    # Training crops whose labels are kept at up to ten epochs for tools/report.py; 0: none.
+    cfg.SELF_REFINE.HISTORY_CROPS = 2
 
 
 def _add_input_keys(cfg: CN) -> None:

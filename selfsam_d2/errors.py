@@ -76,5 +76,5 @@ def run_command(main: Callable[[], None]) -> None:
         sys.stderr.write(f"error: {_one_line(error)}\n")
         raise SystemExit(EXIT_STATUS) from None
     except KeyboardInterrupt:
-        sys.stderr.write("error: stopped from the keyboard\n")
+        sys.stderr.write("stopped from the keyboard\n")
         raise SystemExit(130) from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def last_error() -> str:
         for line in lines
         if ("error:" in line.lower() or "fatal:" in line) and "for help visit" not in line
     ]
-    return (stated or ["no error was stated"])[-1][:200]
+    last = (stated or ["no error was stated"])[-1]
+    return re.sub("^(fatal|error): ", "", last, flags=re.IGNORECASE)[:200]
 
 
 def pip_install(*arguments: str, timeout: float = BUILD_TIMEOUT_S) -> bool:
@@ -146,7 +148,7 @@ def install_package() -> None:
     Raises:
         InstallError: pip failed.
     """
-    say(f"installing selfsam_d2 and its dependencies (about 2 minutes, 6 GB; log: {LOG})")
+    say(f"installing selfsam_d2 and its dependencies (3 to 4 minutes, 7 GB; log: {LOG})")
     if not pip_install("--constraint", str(CONSTRAINTS), "--editable", f"{REPOSITORY}[dev]"):
         raise InstallError(f"the dependencies cannot be installed: {last_error()}; see {LOG}")
 
@@ -215,7 +217,7 @@ def detectron2_from_pypi() -> str:
 
 
 def check_source() -> None:
-    """See that the one source that is asked for can be had, before 6 GB are installed for it.
+    """See that the one source that is asked for can be had, before 7 GB are installed for it.
 
     Raises:
         InstallError: it is unknown or cannot be reached.
@@ -249,7 +251,7 @@ def install_detectron2() -> None:
             say(f"Detectron2: installed from the {name}")
             return
         failures.append(f"{name}: {problem}")
-        say(f"Detectron2: {failures[-1]}")
+        say(f"Detectron2: {failures[-1]}; this source is left out")
     raise InstallError(f"Detectron2 cannot be had ({'; '.join(failures)}); see {LOG}")
 
 
@@ -261,6 +263,7 @@ def install() -> None:
     """
     state = state_of_declarations()
     if MARKER.is_file() and environment_python().exists() and MARKER.read_text() == state:
+        say(f"{ENVIRONMENT.name}: all is installed")
         return
     start = time.monotonic()
     make_environment()
@@ -268,7 +271,7 @@ def install() -> None:
     install_package()
     install_detectron2()
     MARKER.write_text(state)
-    say(f"installed in {time.monotonic() - start:.0f} s; run it with {environment_python()}")
+    say(f"installed in {time.monotonic() - start:.0f} s; scripts are run by {environment_python()}")
 
 
 def main() -> None:
@@ -282,7 +285,7 @@ def main() -> None:
         sys.stderr.write(f"error: {error.filename or ENVIRONMENT}: {error.strerror}\n")
         raise SystemExit(EXIT_STATUS) from None
     except KeyboardInterrupt:
-        sys.stderr.write("error: stopped from the keyboard\n")
+        sys.stderr.write("stopped from the keyboard\n")
         raise SystemExit(130) from None
 
 

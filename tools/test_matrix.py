@@ -4,7 +4,7 @@
     python tools/test_matrix.py [--only git] [--folder output/matrix] [TESTS ...]
 
 The distributions are those of ``tools/install.py``: the official repository at a fixed commit, and
-its republication on PyPI. Each takes about 6.5 GB and some minutes; a second run uses them again.
+its republication on PyPI. Each takes about 7 GB and some minutes; a second run uses them again.
 One that cannot be had here is named with the reason and counts as not tested. Exit status: 0 if all
 were tested and passed, 1 if a test failed, 2 if one could not be had.
 

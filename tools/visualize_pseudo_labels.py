@@ -19,8 +19,9 @@ from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checks import check_config, require_selfsam
 from selfsam_d2.engine.crop_trainer import build_schedule
-from selfsam_d2.engine.crop_views import load_in_epoch, view_training_crops
+from selfsam_d2.engine.crop_views import load_in_epoch
 from selfsam_d2.engine.setup import add_register_option, load_config, register_given
+from selfsam_d2.engine.training_crops import view_training_crops
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.visualization.label_figure import draw_label_figure
 

@@ -78,6 +78,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "PROMPT.DEFAULT_RADIUS": (SMALLEST, float("inf")),
     "PROMPT.DECODER_MEMORY": (0, float("inf")),
     "PROMPT.MASK_TOKEN": (MASK_TOKENS[0], MASK_TOKENS[-1]),
+    "SELF_REFINE.HISTORY_CROPS": (0, float("inf")),
     "INPUT.NUCLEI.CROP": (16, float("inf")),
     "INPUT.NUCLEI.MIN_CROPS_PER_EPOCH": (0, float("inf")),
     "INPUT.NUCLEI.MICRONS_PER_PIXEL": (0, 10),

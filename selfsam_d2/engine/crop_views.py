@@ -1,22 +1,19 @@
-"""Look at training crops with a model as it is in some epoch."""
+"""A model of a training as it makes labels in some epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.data.schedule import CropSchedule
 from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.trainer import SelfSAMTrainer, training_steps
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.weights import is_sam_state, load_checkpoint
-from selfsam_d2.visualization.crop_view import CropView, view_crop
 from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
 
-__all__ = ["load_in_epoch", "saved_epoch", "view_training_crops"]
+__all__ = ["load_in_epoch", "saved_epoch"]
 
 
 def saved_epoch(checkpoint: Mapping[str, Any]) -> int | None:
@@ -68,20 +65,3 @@ def load_in_epoch(
         )
     enter_epoch(model, cfg, epoch, epochs)
     return model, words
-
-
-def view_training_crops(
-    model: SelfSAM, schedule: CropSchedule, mapper: PointPromptDatasetMapper, count: int
-) -> list[CropView]:
-    """What the model makes of the first crops of a training, augmented as in training.
-
-    Args:
-        model: with its ``alpha``, ``consensus`` and ``reprompts`` set.
-        schedule: of the training.
-        mapper: of the training.
-        count: number of crops.
-    """
-    records = [schedule[position] for position in range(count)]
-    return [
-        view_crop(model, mapper(record), name=Path(record["file_name"]).stem) for record in records
-    ]

@@ -18,12 +18,12 @@ from detectron2.utils.logger import setup_logger
 from selfsam_d2.data.images import read_image
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.data.synthetic import write_synthetic_dataset
-from selfsam_d2.engine.crop_views import view_training_crops
 from selfsam_d2.engine.epochs import enter_epoch
 from selfsam_d2.engine.progress import ProgressHook
 from selfsam_d2.engine.self_refine_hook import unwrap
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
+from selfsam_d2.engine.training_crops import view_training_crops
 from selfsam_d2.engine.validation import Evaluation, evaluate_and_keep
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.summary import write_json

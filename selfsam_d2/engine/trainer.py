@@ -19,8 +19,10 @@ from selfsam_d2.engine.base_cache_hook import BaseCacheHook
 from selfsam_d2.engine.checks import require_selfsam
 from selfsam_d2.engine.crop_trainer import CropTrainer, index_of
 from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha, epoch_reprompts, without_effect
+from selfsam_d2.engine.label_history_hook import HISTORY_FOLDER, LabelHistoryHook
 from selfsam_d2.engine.self_refine_hook import SelfRefineHook
 from selfsam_d2.engine.solver import cosine_factor
+from selfsam_d2.engine.training_crops import view_training_crops
 from selfsam_d2.pseudo_labels.registry import PSEUDO_LABEL_REGISTRY
 
 __all__ = ["SelfSAMTrainer", "training_steps"]
@@ -108,10 +110,25 @@ class SelfSAMTrainer(CropTrainer):
             window=self.cfg.INPUT.NUCLEI.CROP,
             overlap=self.cfg.INFERENCE.OVERLAP,
         )
-        built.insert(index_of(built, hooks.PeriodicCheckpointer, hooks.EvalHook), refine)
+        place = index_of(built, hooks.PeriodicCheckpointer, hooks.EvalHook)
+        built[place:place] = [refine, *self._build_label_history()]
         if self.base_cache is not None:
             built.insert(0, self._build_base_cache_hook(self.base_cache))
         return built
+
+    def _build_label_history(self) -> list[HookBase]:
+        crops = min(self.cfg.SELF_REFINE.HISTORY_CROPS, self.schedule.crops_per_epoch)
+        if not crops:
+            return []
+        mapper = PointPromptDatasetMapper(self.cfg)
+        return [
+            LabelHistoryHook(
+                Path(self.cfg.OUTPUT_DIR) / HISTORY_FOLDER,
+                self.schedule,
+                self.epochs,
+                lambda model: view_training_crops(model, self.schedule, mapper, crops),
+            )
+        ]
 
     def _build_base_cache_hook(self, cache: BaseCache) -> HookBase:
         return BaseCacheHook(

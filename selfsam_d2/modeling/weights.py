@@ -105,7 +105,7 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) 
         unused=unused,
     )
     logger.info(
-        "Loaded %d of %d tensors from %s; not in the file: %s; not used: %s",
+        "Loaded %d of %d tensors from %s; not in it, so they begin untrained: %s; not needed: %s",
         len(report.loaded),
         len(own),
         source,

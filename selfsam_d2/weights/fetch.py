@@ -134,7 +134,7 @@ def fetch(name: str, source: Path | None = None, folder: Path | None = None) -> 
                 path = attempt()
             except DownloadError as error:
                 failures.append(f"{label}: {error}")
-                logger.info("%s: %s", label, error)
+                logger.info("%s: %s; another source is tried", label, error)
             else:
                 logger.info("%s comes from %s", name, label)
                 return path

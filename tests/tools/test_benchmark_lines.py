@@ -42,7 +42,7 @@ def lines(monkeypatch):
         ("base_cache_step", ["base_cache_step_time"]),
         ("predict", ["predict_time", "predict_time_windows"]),
         ("points_memory", ["points_memory_growth", "points_memory_added"]),
-        ("slide", ["slide_gb"]),
+        ("slide", ["slide_gb", "slide_model_gb"]),
         ("processes", ["processes_step_time", "processes_gradients_time", "all_reduce_s"]),
     ],
 )

@@ -116,7 +116,7 @@ def test_the_error_that_is_reported_is_the_last_one_with_content(install: Module
     install.LOG.write_text(
         "ERROR: the first\nsome output\nERROR: the cause\nERROR: for help visit a page\nend\n"
     )
-    assert install.last_error() == "ERROR: the cause"
+    assert install.last_error() == "the cause"
 
 
 def test_one_source_may_be_asked_for(

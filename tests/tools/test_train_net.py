@@ -53,6 +53,19 @@ def registered(data):
     ]
 
 
+def check_what_is_said(stdout, folder):
+    """By a training into a folder, on a console that is no terminal."""
+    # Pages of settings are in the file; no terminal, no colours.
+    assert len(stdout.splitlines()) < 80
+    assert re.search(r"Running with full config: \(\d\d\d more lines in log.txt\)", stdout)
+    log = (folder / "log.txt").read_text()
+    assert "CUDNN_BENCHMARK: false" in log
+    assert "\x1b" not in stdout + log
+    final = folder / "model_final.pth"
+    assert f"Finished: the model is {final}" in stdout
+    assert f"tools/predict.py --weights {final} " in stdout
+
+
 def test_train_resume_and_evaluate(data, tmp_path):
     given = (
         *("--config-file", CONFIG, *registered(data)),
@@ -65,15 +78,7 @@ def test_train_resume_and_evaluate(data, tmp_path):
     if not torch.cuda.is_available():
         assert "Device: cpu" in trained.stdout
     assert "eta:" in trained.stdout
-    # Pages of settings are in the file; no terminal, no colours.
-    assert len(trained.stdout.splitlines()) < 80
-    assert re.search(r"Running with full config: \(\d\d\d more lines in log.txt\)", trained.stdout)
-    log = (tmp_path / "run" / "log.txt").read_text()
-    assert "CUDNN_BENCHMARK: false" in log
-    assert "\x1b" not in trained.stdout + log
-    final = tmp_path / "run" / "model_final.pth"
-    assert f"Finished: the model is {final}" in trained.stdout
-    assert f"tools/predict.py --weights {final} " in trained.stdout
+    check_what_is_said(trained.stdout, tmp_path / "run")
 
     config = (tmp_path / "run" / "config.yaml").read_bytes()
     second = command(*given, "SOLVER.MAX_ITER", "3")

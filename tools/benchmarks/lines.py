@@ -44,6 +44,7 @@ POINTS, FEW_POINTS, MANY_POINTS = 24, 20, 200
 IMAGE_SIDE = 1000  # px
 OVERLAP = 80  # px
 SLIDE_SIDE = 20_000  # px
+SLIDE_MODEL = "selfsam_monuseg_vitt"
 SLIDE_NUCLEI = 60  # for each 1000² of it
 # By which the maps may differ without tiles, on average: the other side resizes by PIL, which
 # rounds to whole numbers.
@@ -272,11 +273,16 @@ def points_memory(repeats: int) -> list[Line]:
 
 
 def slide(repeats: int) -> list[Line]:
-    """Memory of a slide, read, cut and written; that of a model comes on top."""
+    """Memory of a slide: all tissue, without a model; a tenth tissue, or it takes an hour, with."""
     del repeats
-    run = in_own_process(prepare_slide, SLIDE_SIDE, SLIDE_NUCLEI)
-    work = f"slide of {SLIDE_SIDE}², {run['result']['nuclei']} nuclei: memory of the process"
-    return [Line("slide_gb", work, "GB", run["peak_gb"], None, 4.0, {"runs": [run]})]
+    rows = [("", 1.0, "slide_gb"), (SLIDE_MODEL, 0.1, "slide_model_gb")]
+    lines = []
+    for weights, tissue, key in rows:
+        run = in_own_process(prepare_slide, SLIDE_SIDE, SLIDE_NUCLEI, weights, tissue)
+        found = f"{run['result']['nuclei']} nuclei{weights and ', by ' + weights}"
+        work = f"slide of {SLIDE_SIDE}², {tissue:.0%} tissue, {found}: memory of the process"
+        lines.append(Line(key, work, "GB", run["peak_gb"], None, 4.0, {"runs": [run]}))
+    return lines
 
 
 LINES: dict[str, Callable[[int], list[Line]]] = {

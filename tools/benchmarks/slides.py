@@ -1,4 +1,4 @@
-"""A whole slide from file to files, with a threshold in place of a model."""
+"""A whole slide from file to files, with a model or with a threshold in its place."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scipy import ndimage
 from benchmarks.scenes import SCENE, make_image
 from selfsam_d2.outputs.prediction import NucleiPrediction
 from selfsam_d2.prediction.options import Outputs
+from selfsam_d2.prediction.predictor import NucleiPredictor
 from selfsam_d2.prediction.run import plan, predict_images
 from selfsam_d2.prediction.sources import find_sources
 
@@ -45,12 +46,16 @@ class Threshold:
         )
 
 
-def prepare_slide(side: int, nuclei: int) -> Callable[[], dict[str, Any]]:
+def prepare_slide(
+    side: int, nuclei: int, weights: str = "", tissue: float = 1.0
+) -> Callable[[], dict[str, Any]]:
     """A slide of one level, side x side px, ready to be predicted.
 
     Args:
         side: px.
-        nuclei: in each part of 1000 x 1000 px; all parts are the same.
+        nuclei: in each part of 1000 x 1000 px of the tissue; all parts are the same.
+        weights: of the model; empty: a threshold.
+        tissue: share of the height that holds tissue; the rest is white.
 
     Returns:
         gives the number of nuclei and the bytes of each file.
@@ -60,7 +65,7 @@ def prepare_slide(side: int, nuclei: int) -> Callable[[], dict[str, Any]]:
     scene = make_image(SCENE, nuclei)[0].permute(1, 2, 0).numpy()
     tifffile.imwrite(
         path,
-        _tiles(scene, side),
+        _tiles(scene, side, round(side * tissue)),
         shape=(side, side, 3),
         dtype=np.uint8,
         tile=(TILE, TILE),
@@ -70,9 +75,10 @@ def prepare_slide(side: int, nuclei: int) -> Callable[[], dict[str, Any]]:
     )
 
     def run() -> dict[str, Any]:
+        predictor = NucleiPredictor(weights) if weights else Threshold()
         with folder:
             outputs = Outputs(Path(folder.name) / "out", FORMATS)
-            predict_images(Threshold(), plan(find_sources([str(path)]), outputs), outputs)
+            predict_images(predictor, plan(find_sources([str(path)]), outputs), outputs)
             files = {each.name: each.stat().st_size for each in outputs.folder.iterdir()}
             lines = (outputs.folder / "slide.csv").read_text().count("\n")
         return {"nuclei": lines - 1, "bytes": files}
@@ -80,10 +86,11 @@ def prepare_slide(side: int, nuclei: int) -> Callable[[], dict[str, Any]]:
     return run
 
 
-def _tiles(scene: NDArray[np.uint8], side: int) -> Iterator[NDArray[np.uint8]]:
-    """The tiles of the file, row by row, of a scene that goes on and on."""
+def _tiles(scene: NDArray[np.uint8], side: int, tissue: int) -> Iterator[NDArray[np.uint8]]:
+    """The tiles of the file, row by row, of a scene that goes on and on for some rows."""
+    blank = scene[:TILE, :TILE]
     for top in range(0, side, TILE):
         for left in range(0, side, TILE):
             rows = np.arange(top, top + TILE) % SCENE
             columns = np.arange(left, left + TILE) % SCENE
-            yield scene[rows[:, None], columns]
+            yield scene[rows[:, None], columns] if top < tissue else np.full_like(blank, 255)
