@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.files import writing
 
 __all__ = ["format_table", "summarise", "write_json"]
 
@@ -74,18 +72,9 @@ def write_json(path: str | Path, content: Mapping[str, Any] | Sequence[Any]) -> 
         content: what ``json`` can write; not a number is refused, as JSON has no word for it.
 
     Raises:
-        InputError: if the file cannot be written.
+        OutputError: if the file cannot be written.
         ValueError: if a value is not a number.
     """
-    path = Path(path)
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            unfinished = Path(folder) / path.name
-            unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, path)
-    except OSError as error:
-        raise InputError(
-            path, f"cannot be written ({error.strerror}); choose another file"
-        ) from error
+    with writing(path, remedy="choose another file") as draft:
+        draft.write_text(text, encoding="utf-8")
