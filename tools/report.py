@@ -1,12 +1,14 @@
 #!/usr/bin/env python
-"""Write a training as one HTML page: result, curves, images with their errors, labels, config.
+"""Write a training as one HTML page: result, images with their errors, curves, labels, config.
 
     python tools/report.py output/monuseg_vitt
+    python tools/report.py output/mine --register mine my/mine.json my/images
 
 RUN_DIR is the OUTPUT_DIR of tools/train_net.py, of a training that has ended or not. The page holds
 its pictures, asks no host for anything, and reads without JavaScript. What the run does not hold is
-said in its place. Predictions are those that the last evaluation left (TEST.COCO_AP); without them
-three images are predicted with the last checkpoint.
+left out, or said in one line. Predictions of test images are those that the last evaluation left
+(TEST.COCO_AP); without them three images are predicted with the last checkpoint, and so are up to a
+dozen training images, which are compared with their points.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ def parse_arguments() -> argparse.Namespace:
         "--crops",
         type=int,
         default=2,
-        help="training crops whose labels are shown, made by the checkpoints kept (default: 2)",
+        help="training crops whose labels are shown; above SELF_REFINE.HISTORY_CROPS they are made "
+        "again by the checkpoints (default: 2)",
     )
     add_register_option(parser)
     return parser.parse_args()
@@ -49,6 +52,9 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.crops < 0:
         raise InputError(f"--crops {arguments.crops}", "0 crops or more are needed")
+    for _, json_file, _ in arguments.register:
+        if not Path(json_file).is_file():
+            raise InputError(json_file, "no such file; check the path")
     logging.captureWarnings(True)
     output = arguments.output or arguments.run / "report.html"
     if not output.parent.is_dir() and output.parent != arguments.run:

@@ -17,7 +17,7 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.foreground_evaluator import FOREGROUND_FILE
 from selfsam_d2.evaluation.nuclei_evaluator import RESULTS_FILE
 from selfsam_d2.files import parse_json
-from selfsam_d2.visualization.curves import read_training_log
+from selfsam_d2.visualization.curves import read_training_log, trainings_in_log
 
 __all__ = ["FinishedRun", "RunLog", "kept_weights", "read_run"]
 
@@ -25,6 +25,8 @@ __all__ = ["FinishedRun", "RunLog", "kept_weights", "read_run"]
 PLAN = re.compile(r"\d+ images, (\d+) crops per epoch, (\d+) steps, (\d+) epochs")
 INFERENCE = re.compile(r"Total inference time: \S+ \(([\d.]+) s / iter per device")
 TRAINING = re.compile(r"Total training time: (.+)$")
+START = re.compile(r"Starting training from iteration (\d+)")
+LEFT_BEHIND = re.compile(r"iter: \d+ .*total_loss: |Saving checkpoint to ")
 MEMORY = re.compile(r"max_mem: (\d+)M")
 
 
@@ -37,12 +39,15 @@ class RunLog:
         inference: seconds per image of each evaluation of five images or more.
         training: how long each start took, in Detectron2's words.
         gpu_memory: peak, MB; None on a CPU.
+        trainings: that began at step 0 and left something in the folder, by this file or, where
+            it names no start, by ``metrics.json``; one that was resumed counts once.
     """
 
     crops_per_epoch: int | None = None
     inference: list[float] = field(default_factory=list)
     training: list[str] = field(default_factory=list)
     gpu_memory: int | None = None
+    trainings: int = 1
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,9 @@ def read_run(folder: str | Path) -> FinishedRun:
             folder, "no config.yaml in it: no run; give the OUTPUT_DIR of tools/train_net.py"
         )
     cfg = load_config(str(config), [])
-    log = folder / "metrics.json"
-    rows = read_training_log(log) if log.is_file() else []
-    return FinishedRun(folder, cfg, rows, _read_log(folder / "log.txt"))
+    metrics = folder / "metrics.json"
+    rows = read_training_log(metrics) if metrics.is_file() else []
+    return FinishedRun(folder, cfg, rows, _read_log(folder))
 
 
 def kept_weights(folder: Path) -> list[Path]:
@@ -143,10 +148,12 @@ def kept_weights(folder: Path) -> list[Path]:
     return [*numbered, final] if final.is_file() else numbered
 
 
-def _read_log(path: Path) -> RunLog:
-    if not path.is_file():
-        return RunLog()
-    text = path.read_text(encoding="utf-8", errors="replace")
+def _read_log(folder: Path) -> RunLog:
+    path, metrics = folder / "log.txt", folder / "metrics.json"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    trainings = _trainings(text)
+    if not trainings and metrics.is_file():
+        trainings = trainings_in_log(metrics)
     plans = PLAN.findall(text)
     memory = MEMORY.findall(text)
     return RunLog(
@@ -154,7 +161,17 @@ def _read_log(path: Path) -> RunLog:
         inference=[float(seconds) for seconds in INFERENCE.findall(text)],
         training=[each for line in text.splitlines() for each in TRAINING.findall(line)],
         gpu_memory=max(map(int, memory)) if memory else None,
+        trainings=max(trainings, 1),
     )
+
+
+def _trainings(text: str) -> int:
+    """Of the log, see :class:`RunLog`; 0 where it names no start."""
+    _, *found = START.split(text)
+    logs = [log for step, log in zip(found[::2], found[1::2], strict=True) if step == "0"]
+    # One that ended before its first step, for lack of memory say, left nothing to be mixed up;
+    # the last one has left its config.yaml.
+    return sum(bool(LEFT_BEHIND.search(log)) for log in logs[:-1]) + bool(logs)
 
 
 def _read_json(path: Path) -> Any:

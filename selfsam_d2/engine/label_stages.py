@@ -1,28 +1,36 @@
-"""The labels of a few training crops, made again from the checkpoints that a training has kept."""
+"""The labels of a few training crops over a training: as it kept them, or made again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.data.schedule import CropSchedule
 from selfsam_d2.engine.crop_trainer import build_schedule
-from selfsam_d2.engine.crop_views import load_in_epoch, view_training_crops
+from selfsam_d2.engine.crop_views import load_in_epoch
 from selfsam_d2.engine.epochs import enter_epoch, epoch_alpha, epoch_reprompts
 from selfsam_d2.engine.finished_run import FinishedRun, kept_weights
+from selfsam_d2.engine.label_history_hook import HISTORY_FOLDER, history_files
 from selfsam_d2.engine.trainer import training_steps
+from selfsam_d2.engine.training_crops import view_training_crops
+from selfsam_d2.visualization.crop_view_files import load_views
 from selfsam_d2.visualization.label_history import LabelStage
 
 __all__ = ["label_stages"]
 
+MOST_STAGES = 6
+
 
 def label_stages(run: FinishedRun, crops: int) -> list[LabelStage]:
-    """The labels at the start, where they can be had, and at checkpoints of different epochs.
+    """The labels that the training kept; without them, those of checkpoints of different epochs.
 
-    Where alpha is 1 in epoch 0, S_P is made from the base masks alone; these change in no step, so
-    that every checkpoint gives the labels of epoch 0. All crops are augmented as in training, and
-    the same at each moment.
+    Of more than six moments that were kept six are taken, evenly spread. Where labels are made
+    again and alpha is 1 in epoch 0, S_P is made from the base masks alone; these change in no step,
+    so that every checkpoint gives the labels of epoch 0. All crops are augmented as in training,
+    and the same at each moment.
 
     Args:
         run: of SelfSAM.
@@ -34,6 +42,9 @@ def label_stages(run: FinishedRun, crops: int) -> list[LabelStage]:
     Raises:
         InputError: the training dataset or a checkpoint cannot be used.
     """
+    kept = _kept_stages(run, crops)
+    if kept:
+        return kept
     cfg = run.cfg
     paths = kept_weights(run.folder)
     if not paths:
@@ -51,7 +62,20 @@ def label_stages(run: FinishedRun, crops: int) -> list[LabelStage]:
             stages.append(LabelStage("epoch 0, base masks alone", views))
             enter_epoch(model, cfg, epoch, epochs)
         views = view_training_crops(model, schedule, mapper, crops)
-        stages.append(LabelStage(f"epoch {epoch}, α = {model.alpha:.2f}", views))
+        stages.append(LabelStage(f"epoch {epoch}, alpha = {model.alpha:.2f}", views))
+    return stages
+
+
+def _kept_stages(run: FinishedRun, crops: int) -> list[LabelStage]:
+    files = history_files(run.folder / HISTORY_FOLDER)
+    epochs = sorted(files)
+    chosen = np.linspace(0, len(epochs) - 1, min(len(epochs), MOST_STAGES))
+    stages = []
+    for index in np.round(chosen).astype(int).tolist():
+        views = load_views(files[epochs[index]])[:crops]
+        if len(views) == crops:
+            moment = f"before epoch {epochs[index]}"
+            stages.append(LabelStage(f"{moment}, alpha = {views[0].alpha:.2f}", views))
     return stages
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from selfsam_d2.data.images import read_image
@@ -23,7 +25,7 @@ from selfsam_d2.evaluation.error_kinds import FOUND, MERGED, MISSED, SPLIT, SPUR
 from selfsam_d2.visualization.error_overlay import ERROR_COLORS, draw_errors
 from selfsam_d2.visualization.page import Picture, Section, Table
 
-__all__ = ["images_section"]
+__all__ = ["images_section", "save_drawing"]
 
 KINDS = (FOUND, MISSED, MERGED, SPLIT, SPURIOUS)
 JPEG_QUALITY = 90
@@ -37,13 +39,14 @@ EXPLANATION = (
 
 
 def images_section(
-    run: FinishedRun, dataset: str | None, weights: str | None, folder: Path
+    run: FinishedRun, dataset: str, summary: Mapping[str, Any], weights: str | None, folder: Path
 ) -> Section:
     """Metrics of each image, and overlays of three.
 
     Args:
         run: the training.
-        dataset: of the evaluation; None: there is none.
+        dataset: of the evaluation.
+        summary: its metrics, see :meth:`FinishedRun.metrics`.
         weights: see :class:`selfsam_d2.engine.run_report.ReportOptions`.
         folder: where overlays are drawn.
 
@@ -51,9 +54,6 @@ def images_section(
         InputError: a result is damaged, or ``weights`` are given and cannot be used.
     """
     title = "Images of the evaluation"
-    summary = None if dataset is None else run.metrics(dataset)
-    if dataset is None or summary is None:
-        return Section(title, ["None: there are no metrics."])
     images = summary["images"]
     if not predicts_instances(run.cfg):
         return Section(
@@ -100,17 +100,26 @@ def _metrics_table(
 
 
 def _picture(word: str, image: ScoredImage, source: str, folder: Path) -> Picture:
-    path = folder / f"{word}.jpg"
     drawn = draw_errors(read_image(image.file), image.true, image.pred, image.kinds)
-    # Colours at full resolution: half of it would blur the contours.
-    Image.fromarray(drawn).save(path, quality=JPEG_QUALITY, subsampling=0)
     counts = image.kinds.counts()
     told = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
     return Picture(
-        path,
+        save_drawing(drawn, folder / f"{word}.jpg"),
         f"{word.capitalize()} image: {image.name}",
         f"{CHOSEN_BY} {image.metrics[CHOSEN_BY]:.3f}, Dice {image.metrics['Dice']:.3f}; "
         f"{len(image.kinds.true)} true nuclei, {len(image.kinds.pred)} predicted: {told}. "
         f"{source.capitalize()}.",
         legend=[(kind, ERROR_COLORS[kind]) for kind in KINDS],
     )
+
+
+def save_drawing(drawn: NDArray[np.uint8], path: Path) -> Path:
+    """Write an image with contours for the page, and give its path.
+
+    Args:
+        drawn: (H, W, 3) uint8 RGB.
+        path: JPEG file; its folder must exist.
+    """
+    # Colours at full resolution: half of it would blur the contours.
+    Image.fromarray(drawn).save(path, quality=JPEG_QUALITY, subsampling=0)
+    return path

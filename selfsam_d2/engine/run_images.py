@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from selfsam_d2.engine.architectures import predicts_by_windows
-from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.data_checks import load_records
-from selfsam_d2.engine.finished_run import FinishedRun, kept_weights
+from selfsam_d2.engine.finished_run import FinishedRun
+from selfsam_d2.engine.run_model import load_run_model
 from selfsam_d2.engine.trainer_choice import trainer_class
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.error_kinds import ErrorKinds, classify_nuclei
@@ -26,7 +26,14 @@ from selfsam_d2.evaluation.nuclei_evaluator import check_masks, image_names
 from selfsam_d2.structures.annotation_masks import annotations_to_map
 from selfsam_d2.structures.labels import IGNORE
 
-__all__ = ["CHOSEN_BY", "ScoredImage", "choose_images", "kept_images", "predict_again"]
+__all__ = [
+    "CHOSEN_BY",
+    "ScoredImage",
+    "best_median_worst",
+    "choose_images",
+    "kept_images",
+    "predict_again",
+]
 
 CHOSEN_BY = "AJI"
 SAME = 1e-6  # difference of a metric up to which it is the same evaluation
@@ -63,8 +70,20 @@ def choose_images(images: Mapping[str, Mapping[str, float | None]]) -> dict[str,
         "best", "median", "worst" -> name; of an even number the lower of the two in the middle.
         Fewer where there are fewer images.
     """
-    known = [(row[CHOSEN_BY], name) for name, row in images.items() if row[CHOSEN_BY] is not None]
-    ordered = [name for _, name in sorted(known)]
+    values = {name: row[CHOSEN_BY] for name, row in images.items()}
+    return best_median_worst({name: value for name, value in values.items() if value is not None})
+
+
+def best_median_worst(values: Mapping[str, float]) -> dict[str, str]:
+    """The best, the median and the worst of some values, the largest being the best.
+
+    Args:
+        values: name -> value; of equal ones the later name counts as the better one.
+
+    Returns:
+        as :func:`choose_images`.
+    """
+    ordered = sorted(values, key=lambda name: (values[name], name))
     if not ordered:
         return {}
     places = {"best": -1, "worst": 0, "median": (len(ordered) - 1) // 2}
@@ -136,16 +155,9 @@ def predict_again(
     Raises:
         InputError: the dataset or the weights cannot be used.
     """
-    if weights is None:
-        kept = kept_weights(run.folder)
-        if not kept:
-            raise InputError(run.folder, "no checkpoint in it; give --weights")
-        weights = str(kept[-1])
     records = _records(dataset)
-    trainer = trainer_class(run.cfg)
-    model = trainer.build_model(run.cfg).eval()
-    SelfSAMCheckpointer(model).load(weights)
-    mapper = trainer.build_test_mapper(run.cfg)
+    model, file = load_run_model(run, weights)
+    mapper = trainer_class(run.cfg).build_test_mapper(run.cfg)
     found = {}
     for name in names:
         if name not in records:
@@ -154,7 +166,7 @@ def predict_again(
             (output,) = model([mapper(records[name])])
         pred = predicted_map(output, _min_score(run)).astype(np.int32)
         found[name] = _scored(name, records[name], pred)
-    return found, Path(weights).name
+    return found, file
 
 
 def _records(dataset: str) -> dict[str, dict[str, Any]]:

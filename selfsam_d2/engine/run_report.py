@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +12,20 @@ import yaml
 from selfsam_d2.engine.architectures import learns_from_points
 from selfsam_d2.engine.config_changes import changed_keys
 from selfsam_d2.engine.finished_run import FinishedRun
-from selfsam_d2.engine.label_stages import label_stages
 from selfsam_d2.engine.report_images import images_section
+from selfsam_d2.engine.report_labels import labels_section
+from selfsam_d2.engine.report_training import training_section
 from selfsam_d2.errors import InputError
 from selfsam_d2.visualization.curves import draw_curves, draw_pace
-from selfsam_d2.visualization.label_history import LabelStage, changed_pixels, draw_label_history
 from selfsam_d2.visualization.page import Folded, Page, Picture, Section, Table, write_page
 from selfsam_d2.visualization.report import METRIC_MEANINGS
+from selfsam_d2.visualization.symbols import explain
 
 __all__ = ["ReportOptions", "write_run_report"]
 
-CURVES_WIDTH = 900  # px, below which their letters are too small
-Part = str | Table | Picture | Folded
-LABEL_COLUMNS = {
-    "alpha": "alpha",
-    "labels/prompt_ignored": "ignored in S_P",
-    "labels/instance_ignored": "ignored in S_I",
-    "labels/recovered": "recovered",
-    "labels/empty_prompts": "points without a label",
-}
+PANEL_WIDTH = 300  # px, below which the letters of a diagram are too small
+GOOD = "A good training: the losses fall and level out, the contours follow the nuclei"
+GOOD_POINTS = ", and few points are left without a nucleus"
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,8 @@ class ReportOptions:
     Attributes:
         output: the HTML file; its folder must exist.
         dataset: one of DATASETS.TEST; None: the first one.
-        weights: predict the images that are shown with these; None: as the evaluation left them,
-            or, where it left none, with the last checkpoint.
+        weights: predict the images that are shown with these; None: with the last checkpoint, but
+            test images as the evaluation left them, where it did.
         crops: training crops whose labels are shown, 0 or more.
     """
 
@@ -54,7 +47,7 @@ class ReportOptions:
 
 
 def write_run_report(run: FinishedRun, options: ReportOptions) -> Path:
-    """Write the report of a training, finished or not; what is not there is said in its place.
+    """Write the report of a training, finished or not, without what is not there.
 
     Args:
         run: the training, its datasets registered.
@@ -75,12 +68,13 @@ def write_run_report(run: FinishedRun, options: ReportOptions) -> Path:
         folder = Path(drawn)
         page = Page(
             title=f"Training {run.folder.resolve().name}",
-            introduction=[_introduction(run)],
+            introduction=_introduction(run, dataset),
             sections=[
-                _metrics_section(run, dataset),
+                *_mixed_section(run),
+                *_evaluation_sections(run, dataset, options.weights, folder),
+                *_training_sections(run, options.weights, folder),
                 _curves_section(run, folder),
-                images_section(run, dataset, options.weights, folder),
-                _labels_section(run, options.crops, folder),
+                labels_section(run, options.crops, folder),
                 _times_section(run),
                 _config_section(run),
             ],
@@ -89,133 +83,88 @@ def write_run_report(run: FinishedRun, options: ReportOptions) -> Path:
     return options.output
 
 
-def _introduction(run: FinishedRun) -> str:
-    learns = "points" if learns_from_points(run.cfg) else "masks"
-    return (
-        f"{run.cfg.MODEL.META_ARCHITECTURE}, trained on {learns} of "
-        f"{', '.join(run.cfg.DATASETS.TRAIN)}; {run.steps} steps are logged."
+def _introduction(run: FinishedRun, dataset: str | None) -> list[str]:
+    from_points = learns_from_points(run.cfg)
+    paragraphs = [
+        f"{GOOD}{GOOD_POINTS if from_points else ''}.",
+        f"{run.cfg.MODEL.META_ARCHITECTURE}, trained on {'points' if from_points else 'masks'} of "
+        f"{', '.join(run.cfg.DATASETS.TRAIN)}; {run.steps} steps are logged.",
+    ]
+    if dataset is None:
+        paragraphs.append(
+            "There are no metrics: they need images with masks drawn by hand, of which this run "
+            'has none (DATASETS.TEST). docs/your_dataset.md, "Scored while it trains", says how to '
+            "give it some."
+        )
+    elif run.metrics(dataset) is None:
+        paragraphs.append(
+            f"There are no metrics of {dataset} yet: {run.results_folder(dataset)} holds none. "
+            "They need images with masks drawn by hand, and are made at the end of the training, "
+            "every TEST.EVAL_PERIOD steps, and by tools/train_net.py --eval-only --resume with the "
+            'config of the run; see docs/your_dataset.md, "Scored while it trains".'
+        )
+    return paragraphs
+
+
+def _mixed_section(run: FinishedRun) -> list[Section]:
+    if run.log.trainings == 1:
+        return []
+    text = (
+        f"{run.log.trainings} trainings were started from step 0 in this folder, and this page "
+        "mixes them: of a step that several have logged the last one counts, the config is that of "
+        "the last start, and a checkpoint is of the training that wrote it last. For a page of one "
+        "training give each a folder of its own (OUTPUT_DIR)."
     )
+    return [Section("Several trainings are mixed here", [text])]
 
 
-def _metrics_section(run: FinishedRun, dataset: str | None) -> Section:
+def _evaluation_sections(
+    run: FinishedRun, dataset: str | None, weights: str | None, folder: Path
+) -> list[Section]:
     summary = None if dataset is None else run.metrics(dataset)
-    if summary is None:
-        return Section("Result", [not_evaluated(run, dataset)])
+    if dataset is None or summary is None:
+        return []
     rows = [(name, value, METRIC_MEANINGS.get(name, "")) for name, value in summary["mean"].items()]
     images = len(summary["images"])
-    return Section(
+    result = Section(
         "Result",
         [
             f"Last evaluation on {dataset}, mean over {images} images.",
             Table(("metric", "value", "what it measures"), rows),
         ],
     )
+    return [result, images_section(run, dataset, summary, weights, folder)]
 
 
-def not_evaluated(run: FinishedRun, dataset: str | None) -> str:
-    """Why there are no metrics, and how to get them."""
-    if dataset is None:
-        return "DATASETS.TEST is empty: this run is evaluated on nothing."
-    return (
-        f"No metrics of {dataset} in {run.results_folder(dataset)}: this run was not evaluated "
-        "yet. It is at its end, every TEST.EVAL_PERIOD steps, and by tools/train_net.py "
-        "--eval-only --resume with its config."
-    )
+def _training_sections(run: FinishedRun, weights: str | None, folder: Path) -> list[Section]:
+    return [training_section(run, weights, folder)] if learns_from_points(run.cfg) else []
 
 
 def _curves_section(run: FinishedRun, folder: Path) -> Section:
     if not run.rows:
         return Section("Curves", ["Nothing is logged yet: there is no metrics.json, or no row."])
     curves, pace = folder / "curves.png", folder / "pace.png"
-    draw_curves(run.rows, curves)
+    diagrams = draw_curves(run.rows, curves)
     draw_pace(run.rows, pace)
     return Section(
         "Curves",
         [
             Picture(
                 curves,
-                "Losses, pseudo labels and metrics",
-                "Each over the training step. Losses carry their weights.",
-                min_width=CURVES_WIDTH,
+                "Over the training steps",
+                "A loss is how far the model is from its labels: lower is better. Each is shown "
+                "times its weight in the config; the total is their sum.",
+                min_width=diagrams * PANEL_WIDTH,
+                terms=explain(name for row in run.rows for name in row),
             ),
             Picture(
                 pace,
                 "Learning rate and pace",
                 "Each over the training step.",
-                min_width=CURVES_WIDTH,
+                min_width=3 * PANEL_WIDTH,
             ),
         ],
     )
-
-
-def _labels_section(run: FinishedRun, crops: int, folder: Path) -> Section:
-    title = "Pseudo labels over the epochs"
-    if not learns_from_points(run.cfg):
-        return Section(title, [f"{run.cfg.MODEL.META_ARCHITECTURE} learns from masks: none."])
-    parts: list[Part] = [*_epoch_table(run)]
-    if crops:
-        try:
-            stages = label_stages(run, crops)
-        except InputError as error:
-            parts.append(f"No training crops are shown: {error}")
-        else:
-            parts += _stage_parts(stages, folder)
-    return Section(title, parts)
-
-
-def _epoch_table(run: FinishedRun) -> list[Part]:
-    of_epoch: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in run.rows:
-        epoch = run.epoch_of(row)
-        if epoch is not None and "alpha" in row:
-            of_epoch[epoch].append(row)
-    if not of_epoch:
-        return ["No epochs are known: log.txt says how many crops each has, metrics.json the rest."]
-    rows = [
-        (str(epoch), *(_mean(own, name) for name in LABEL_COLUMNS))
-        for epoch, own in of_epoch.items()
-    ]
-    return [
-        "Means over what was logged in the steps of each epoch: shares of the pixels of the "
-        "training crops, or of their points. S_P is the label made from the prompts, S_I the one "
-        "that the decoder learns.",
-        Table(("epoch", *LABEL_COLUMNS.values()), rows, digits=3),
-    ]
-
-
-def _mean(rows: Sequence[dict[str, Any]], name: str) -> float | None:
-    values = [row[name] for row in rows if row.get(name) is not None]
-    return sum(values) / len(values) if values else None
-
-
-def _stage_parts(stages: Sequence[LabelStage], folder: Path) -> list[Part]:
-    if not stages:
-        return ["No training crops are shown: no checkpoint is kept."]
-    path = folder / "label_history.png"
-    draw_label_history(stages, path)
-    rows = []
-    for before, stage in zip([None, *stages], stages, strict=False):
-        shares = stage.shares()
-        changed = None if before is None else _changed(before, stage)
-        rows.append((stage.title, shares["nuclei"], shares["ignored"], changed))
-    return [
-        Picture(
-            path,
-            "S_P of the first training crops, made again",
-            "By the checkpoints that are kept, each under the rules of its epoch (alpha, prompts), "
-            "with the augmentation of the training. Each nucleus has a colour.",
-            wide=True,
-        ),
-        "Of the pixels of these crops:",
-        Table(("moment", "nuclei", "ignored", "changed since the row above"), rows, digits=3),
-    ]
-
-
-def _changed(before: LabelStage, after: LabelStage) -> float:
-    pairs = list(zip(before.views, after.views, strict=True))
-    pixels = sum(int((~view.outside).sum()) for view in after.views)
-    changed = sum(int(changed_pixels(*pair).sum()) for pair in pairs)
-    return changed / pixels if pixels else 0.0
 
 
 def _times_section(run: FinishedRun) -> Section:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.files import parse_json
 
-__all__ = ["draw_curves", "draw_pace", "read_training_log"]
+__all__ = ["draw_curves", "draw_pace", "read_training_log", "trainings_in_log"]
 
 LOSSES = {
     "total_loss": "total",
@@ -22,7 +23,7 @@ LOSSES = {
     "loss_contrast": "$L_C$ (contrast)",
 }
 LABELS = {
-    "alpha": "α, weight of the base masks",
+    "alpha": "alpha, weight of the base masks",
     "labels/prompt_ignored": "ignored in $S_P$",
     "labels/instance_ignored": "ignored in $S_I$",
     "labels/recovered": "recovered by consensus",
@@ -50,49 +51,97 @@ def read_training_log(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         InputError: the file is missing or a line of it is not such a row.
     """
+    rows = {int(row["iteration"]): row for row in _read_rows(path)}
+    return [rows[step] for step in sorted(rows)]
+
+
+def trainings_in_log(path: str | Path) -> int:
+    """How many trainings wrote into one log, each from its first step on.
+
+    A training that is resumed goes on behind its first row, so that a row at or before the first
+    one is another training. Where one was resumed from before its first row, it counts again.
+
+    Args:
+        path: as for :func:`read_training_log`.
+
+    Raises:
+        InputError: see :func:`read_training_log`.
+    """
+    steps = [int(row["iteration"]) for row in _read_rows(path)]
+    return sum(step <= steps[0] for step in steps)
+
+
+def _read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows in the order in which they were written."""
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "no such file; give the metrics.json of a training")
-    rows: dict[int, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             row = parse_json(line)
-            rows[int(row["iteration"])] = row
+            int(row["iteration"])
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise InputError(
                 path, f"line {number} is not a row of Detectron2's log; is it another metrics.json?"
             ) from error
-    return [rows[step] for step in sorted(rows)]
+        rows.append(row)
+    return rows
 
 
 def draw_curves(
     rows: Sequence[Mapping[str, Any]],
     path: str | Path,
     before: Mapping[str, float | None] | None = None,
-) -> None:
+) -> int:
     """Draw losses, pseudo labels and metrics against the training step.
 
     Args:
         rows: of :func:`read_training_log`.
         path: PNG file; its folder must exist.
         before: metric name -> value of the untrained model, drawn at step 0.
+
+    Returns:
+        number of diagrams side by side: that of the losses, and the others where there is
+        something to draw.
     """
-    figure = Figure(figsize=(15, 4.4), dpi=110, layout="constrained")
-    losses, labels, metrics = figure.subplots(1, 3)
-    others = {name: name for row in rows for name in row if name.startswith("loss_")}
-    _plot(losses, rows, LOSSES | {name: name for name in others if name not in LOSSES})
-    losses.set(title="Losses (median of 20 steps)", ylabel="loss, weighted")
-    # Logarithmic down to 0.01 and linear below, as a loss may be 0.
-    losses.set_yscale("symlog", linthresh=0.01)
-    losses.set_ylim(bottom=0)
-    _plot(labels, rows, LABELS)
-    labels.set(title="Pseudo labels", ylim=(-0.03, 1.03), ylabel="share of pixels or points; α")
     start = {f"nuclei/{name}": value for name, value in (before or {}).items()}
-    _plot(metrics, [{"iteration": 0, **start}, *rows], METRICS, marker="o")
-    metrics.set(title="Validation images", ylim=(-0.03, 1.03), ylabel="metric, mean over images")
-    _finish((losses, labels, metrics))
+    with_start = [{"iteration": 0, **start}, *rows]
+    panels = [(_draw_losses, rows)]
+    panels += [(_draw_labels, rows)] if _logged(rows, LABELS) else []
+    panels += [(_draw_metrics, with_start)] if _logged(with_start, METRICS) else []
+    figure = Figure(figsize=(5 * len(panels), 4.4), dpi=110, layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for (draw, own_rows), axis in zip(panels, axes, strict=True):
+        draw(axis, own_rows)
+    _finish(axes)
     figure.savefig(path)
+    return len(panels)
+
+
+def _draw_losses(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    others = {name: name for row in rows for name in row if name.startswith("loss_")}
+    _plot(axis, rows, LOSSES | {name: name for name in others if name not in LOSSES})
+    axis.set(title="Losses (median of 20 steps)", ylabel="loss, weighted")
+    # Logarithmic down to 0.01 and linear below, as a loss may be 0.
+    axis.set_yscale("symlog", linthresh=0.01)
+    axis.set_ylim(bottom=0)
+
+
+def _draw_labels(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    _plot(axis, rows, LABELS)
+    axis.set(title="Pseudo labels", ylim=(-0.03, 1.03), ylabel="share of pixels or points; alpha")
+    axis.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+
+
+def _draw_metrics(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    _plot(axis, rows, METRICS, marker="o")
+    axis.set(title="Validation images", ylim=(-0.03, 1.03), ylabel="metric, mean over images")
+
+
+def _logged(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> bool:
+    return any(row.get(name) is not None for row in rows for name in names)
 
 
 def draw_pace(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:

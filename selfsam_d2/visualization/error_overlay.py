@@ -15,13 +15,8 @@ from selfsam_d2.evaluation.error_kinds import (
     SPURIOUS,
     ErrorKinds,
 )
-from selfsam_d2.visualization.overlay import (
-    PREDICTED_COLOR,
-    TRUE_COLOR,
-    draw_contours,
-    enlarge,
-    enlarge_labels,
-)
+from selfsam_d2.visualization.contour_layers import ContourLayer, draw_layers
+from selfsam_d2.visualization.overlay import PREDICTED_COLOR, TRUE_COLOR
 
 __all__ = ["ERROR_COLORS", "draw_errors"]
 
@@ -33,7 +28,6 @@ ERROR_COLORS = {
     MERGED: (230, 50, 0),
     SPLIT: (0, 40, 230),
 }
-MIN_DRAWN_SIDE = 1000  # px; smaller images are enlarged
 THIN, THICK = 1, 2  # px of the image
 
 
@@ -47,7 +41,7 @@ def draw_errors(
 
     Those that are found have thin lines, and so have true nuclei that are merged or split; missed
     ones and wrong predictions have thick lines. An image of less than 1000 px is enlarged by a
-    whole factor s.
+    whole factor s, see :func:`~selfsam_d2.visualization.contour_layers.drawing_factor`.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -61,17 +55,19 @@ def draw_errors(
     Raises:
         ValueError: a map is not of the size of the image.
     """
-    factor = max(1, -(-MIN_DRAWN_SIDE // max(image.shape[:2])))
-    drawn = enlarge(image, factor)
-    layers = (
+    kinds_of_layers = (
         (pred, kinds.pred, FOUND, THIN),
         *((true, kinds.true, kind, THIN) for kind in (MERGED, SPLIT)),
         *((pred, kinds.pred, kind, THICK) for kind in (MERGED, SPLIT, SPURIOUS)),
         (true, kinds.true, MISSED, THICK),
     )
-    for instance_map, kind_of, kind, thickness in layers:
-        ids = [number for number, each in kind_of.items() if each == kind]
-        chosen = np.where(np.isin(instance_map, ids), instance_map, 0)
-        lines = draw_contours(np.zeros_like(image), chosen, (1, 1, 1), thickness)[..., 0]
-        drawn[enlarge_labels(lines, factor) > 0] = ERROR_COLORS[kind]
-    return drawn
+    layers = [
+        ContourLayer(
+            instance_map,
+            [number for number, each in kind_of.items() if each == kind],
+            ERROR_COLORS[kind],
+            thickness,
+        )
+        for instance_map, kind_of, kind, thickness in kinds_of_layers
+    ]
+    return draw_layers(image, layers)

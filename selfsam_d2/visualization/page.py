@@ -29,6 +29,7 @@ class Picture:
         wide: shown at its own size in a frame that scrolls sideways.
         min_width: px; otherwise the picture shrinks to the page, and scrolls sideways below this.
         legend: (meaning, RGB colour) of what is drawn.
+        terms: (symbol, meaning) of what is written in it, explained below it.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Picture:
     wide: bool = False
     min_width: int = 0
     legend: Sequence[tuple[str, tuple[int, int, int]]] = ()
+    terms: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -225,10 +227,16 @@ def _figure(picture: Picture) -> str:
         f'<span><i style="background: rgb{color}"></i>{html.escape(meaning)}</span>'
         for meaning, color in picture.legend
     )
+    terms = "".join(
+        f"<dt>{html.escape(symbol)}</dt><dd>{html.escape(meaning)}</dd>"
+        for symbol, meaning in picture.terms
+    )
     media_type = MEDIA_TYPES[picture.path.suffix]
     return (
         f"<figure><figcaption><strong>{title}</strong>{caption}</figcaption>\n"
         + (f'<div class="legend">{legend}</div>\n' if legend else "")
         + f'<div class="{frame}"><img alt="{title}"{style} '
-        f'src="data:{media_type};base64,{data}"></div></figure>'
+        f'src="data:{media_type};base64,{data}"></div>'
+        + (f"<dl>{terms}</dl>" if terms else "")
+        + "</figure>"
     )

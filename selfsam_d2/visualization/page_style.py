@@ -31,20 +31,24 @@ figcaption strong { display: block; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-bottom: .75rem; }
 .legend i { display: inline-block; width: .9em; height: .9em; margin-right: .4em;
   border: 1px solid var(--rule); vertical-align: -.1em; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; max-width: 95ch;
+  margin: .75rem 0 0; font-size: .9rem; }
+dt { font-weight: 600; }
+dd { margin: 0; }
 .wide, .fit { overflow-x: auto; }
 .wide img { max-width: none; }
 img { max-width: 100%; height: auto; display: block; background: #fff; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .75rem 0; }
 th, td { padding: .35rem .9rem; border-bottom: 1px solid var(--line); text-align: right; }
 th:first-child, td:first-child, .text { text-align: left; }
-thead th { border-bottom: 2px solid var(--rule); white-space: nowrap; }
+thead th { border-bottom: 2px solid var(--rule); vertical-align: bottom; }
 tfoot td:not(:first-child) { text-align: right; }
 tfoot td { border-top: 2px solid var(--rule); border-bottom: 0; font-weight: 600; }
 th button { all: unset; cursor: pointer; }
 th button:focus-visible { outline: 2px solid; }
-th button::after { content: " \\2195"; opacity: .45; }
-th[aria-sort=ascending] button::after { content: " \\2191"; opacity: 1; }
-th[aria-sort=descending] button::after { content: " \\2193"; opacity: 1; }
+th button::after { content: "\\a0\\2195"; opacity: .45; }
+th[aria-sort=ascending] button::after { content: "\\a0\\2191"; opacity: 1; }
+th[aria-sort=descending] button::after { content: "\\a0\\2193"; opacity: 1; }
 .up { color: var(--up); font-weight: 600; }
 .down { color: var(--down); font-weight: 600; }
 pre { overflow-x: auto; background: var(--code); padding: 1rem; border-radius: 6px;

@@ -104,12 +104,14 @@ def test_a_whole_run_in_a_browser(run, report, browser, tmp_path):
     text = browser.find_element("tag name", "body").text
     assert "report_<b>train; 3 steps are logged" in text
     pictures = images_of(browser)
-    assert len(pictures) == 6
     assert all(width > 0 for _, width in pictures)
     words = [alt.split()[0] for alt, _ in pictures]
-    assert words[2:5] == ["Best", "Median", "Worst"]
+    # What is looked at first comes first; there is one training image only.
+    assert words == ["Best", "Median", "Worst", "Smallest", "Over", "Learning", "S_P"]
     assert text.count("Predictions of the last evaluation") == 3
-    for moment in ("epoch 0, base masks alone", "epoch 1, α = 0.67", "epoch 2, α = 0.33"):
+    # The symbol as it is in the table and in the config.
+    alphas = {0: "1.00", 1: "0.67", 2: "0.33", 3: "0.33"}
+    for moment in (f"before epoch {epoch}, alpha = {alpha}" for epoch, alpha in alphas.items()):
         assert moment in text
     for kind in ("missed", "spurious", "merged", "split", "found"):
         assert kind in text
@@ -175,10 +177,15 @@ def test_half_a_run_says_what_is_missing(run, report, tmp_path):
     assert report(copy)[0] == 0
     page = (copy / "report.html").read_text()
     for words in (
-        *("Nothing is logged yet", "No metrics of report_val", "not evaluated yet"),
-        *("No epochs are known", "no checkpoint is kept", "0 steps are logged"),
+        *("Nothing is logged yet", "There are no metrics of report_val yet", "0 steps are logged"),
+        *("masks drawn by hand", "TEST.EVAL_PERIOD", "docs/your_dataset.md"),
+        *("No epochs are known", "no checkpoint is kept"),
+        *("Nuclei found on training images", "None is shown: ", "no checkpoint in it"),
     ):
         assert words in page
+    # Nothing is said of an evaluation but that.
+    assert "<h2>Result" not in page
+    assert "Images of the evaluation" not in page
     assert "<img" not in page
 
 
@@ -197,6 +204,9 @@ def test_mask_r_cnn_has_no_pseudo_labels(data, report, tmp_path):
     assert "GeneralizedRCNN learns from masks: none." in page
     assert "No overlays: dataset &#x27;not_there&#x27;: unknown; register it" in page
     assert page.count("<img") == 2
+    assert "contours follow the nuclei." in page  # there are no points to speak of
+    assert "Nuclei found on training images" not in page
+    assert "<dl>" not in page  # no symbol of ours is in its diagrams
 
 
 @pytest.mark.parametrize(
@@ -204,6 +214,7 @@ def test_mask_r_cnn_has_no_pseudo_labels(data, report, tmp_path):
     [
         ([], ["no config.yaml", "OUTPUT_DIR"]),
         (["--crops", "-1"], ["--crops -1"]),
+        (["--register", "mine", "none.json", "."], ["none.json: no such file"]),
         (["--dataset", "other"], ["no config.yaml"]),
         (["--output", "none/page.html"], ["none/page.html", "no folder"]),
         (["--sort"], ["--sort"]),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.visualization.curves import draw_curves, read_training_log
+from selfsam_d2.visualization.curves import draw_curves, read_training_log, trainings_in_log
 
 
 def write_log(path, rows):
@@ -38,27 +38,51 @@ def test_refuses_a_missing_file(tmp_path):
         read_training_log(tmp_path / "metrics.json")
 
 
-def ink(path):
-    """Coloured (not grey) pixels of a picture, of its left, middle and right third."""
+@pytest.mark.parametrize(
+    ("steps", "trainings"),
+    [
+        ([], 0),
+        ([19, 39, 59], 1),
+        ([19, 39, 59, 39, 59], 1),  # resumed
+        ([19, 39, 19, 39, 59], 2),
+        ([19, 39, 19, 39, 29, 49, 5], 3),  # the last one ended at step 5
+    ],
+)
+def test_trainings_of_one_log_are_counted(steps, trainings, tmp_path):
+    log = write_log(tmp_path / "metrics.json", [{"iteration": step} for step in steps])
+    assert trainings_in_log(log) == trainings
+
+
+def ink(path, panels):
+    """Coloured (not grey) pixels of each of the panels of a picture."""
     picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert picture.shape[1] == 550 * panels
     colored = picture.max(axis=2) - picture.min(axis=2) > 40
-    return [third.sum() for third in np.array_split(colored, 3, axis=1)]
+    return [part.sum() for part in np.array_split(colored, panels, axis=1)]
 
 
-def test_each_curve_is_drawn_in_its_panel(tmp_path):
-    rows = [
-        {"iteration": step, "total_loss": 5 - step / 100, "loss_contrast": 0.0, "alpha": 0.5}
-        for step in (19, 39, 59)
-    ]
-    draw_curves([], tmp_path / "empty.png")
-    draw_curves(rows, tmp_path / "training.png")
-    draw_curves(
-        [*rows, {"iteration": 60, "nuclei/AJI": 0.7}],
-        tmp_path / "all.png",
-        before={"AJI": 0.0, "Dice": None},
-    )
-    assert ink(tmp_path / "empty.png") == [0, 0, 0]
-    training, everything = ink(tmp_path / "training.png"), ink(tmp_path / "all.png")
-    assert min(training[:2]) > 100
-    assert training[2] == 0
-    assert everything[2] > 100
+STEPS = (19, 39, 59)
+LOSS = [{"iteration": step, "total_loss": 5 - step / 100, "loss_contrast": 0.0} for step in STEPS]
+ALPHA = [{**row, "alpha": 0.5} for row in LOSS]
+METRIC = {"iteration": 60, "nuclei/AJI": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("rows", "before", "panels"),
+    [
+        (LOSS, None, 1),
+        (LOSS, {"AJI": None}, 1),
+        (ALPHA, None, 2),
+        ([*LOSS, METRIC], None, 2),
+        (LOSS, {"AJI": 0.1}, 2),
+        ([*ALPHA, METRIC], {"AJI": 0.0, "Dice": None}, 3),
+    ],
+)
+def test_only_diagrams_with_something_in_them_are_drawn(rows, before, panels, tmp_path):
+    assert draw_curves(rows, tmp_path / "curves.png", before) == panels
+    assert min(ink(tmp_path / "curves.png", panels)) > 60
+
+
+def test_without_a_loss_the_diagram_says_so(tmp_path):
+    assert draw_curves([{"iteration": 3}], tmp_path / "curves.png") == 1
+    assert ink(tmp_path / "curves.png", 1) == [0]

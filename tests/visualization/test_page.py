@@ -30,10 +30,14 @@ def test_texts_of_every_part_are_escaped(tmp_path):
         "<q>1</q>",
         Table(("<q>2",), [["<q>3"], [Cell("<q>4", "<q>")]], footer=[["<q>5"]]),
         Folded("<q>6", "<q>7"),
-        Picture(path, "<q>8", "<q>9", legend=[("<q>10", (1, 2, 3))]),
+        Picture(
+            *(path, "<q>8", "<q>9"),
+            legend=[("<q>10", (1, 2, 3))],
+            terms=[("<q>11", "<q>12")],
+        ),
     )
     assert not re.search(r"<[uqs]>", text)
-    for number in range(1, 11):
+    for number in range(1, 13):
         assert f"&lt;q&gt;{number}" in text
     assert "rgb(1, 2, 3)" in text
     assert "data:image/jpeg;base64," in text
@@ -59,3 +63,12 @@ def test_cells_are_shown_by_their_type():
     assert cells == ["a", "0.12", "b", "7", "c", "–", "d", "1.00"]
     assert text.index("</tbody>") < text.index(">d<") < text.index("</tfoot>")
     assert '<th scope="col" class="text">n</th><th scope="col">v</th>' in text
+
+
+def test_symbols_are_explained_below_their_picture(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(path)
+    text = page_of(Picture(path, "a", "b", terms=[("L_P", "one"), ("HV", "two")]))
+    terms = "<dl><dt>L_P</dt><dd>one</dd><dt>HV</dt><dd>two</dd></dl>"
+    assert text.index("<img") < text.index(terms) < text.index("</figure>")
+    assert "<dl>" not in page_of(Picture(path, "a", "b"))
