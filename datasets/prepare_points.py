@@ -12,6 +12,9 @@ Every nucleus of an annotated area must have its point, as what has none is lear
   larger one only the neighbourhood of its points;
 - images larger than --tile, and slides, are cut into tiles around these areas, written to
   --tiles-to.
+
+What is known of the resolution goes into the JSON: --microns-per-pixel (with --unit), or what a
+slide or TIFF states. A training takes it over.
 """
 
 from __future__ import annotations
@@ -32,11 +35,11 @@ from selfsam_d2.data.point_files.point_set import UNITS, ReadOptions
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.slides.backends import open_slide
+from selfsam_d2.slides.microns import tiff_microns_per_pixel
 from selfsam_d2.slides.reader import SLIDE_SUFFIXES, TIFF_SUFFIXES, Slide, is_slide
 
 TILE = 1024
 SMALLEST_TILE = 224  # a training crop
-SUFFIXES = SLIDE_SUFFIXES | {".qptiff"}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -50,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, default=AUTO, help="default: by the content")
     parser.add_argument("--unit", choices=UNITS, help="of the points (default: px, or the file's)")
     parser.add_argument(
-        "--microns-per-pixel", type=float, help="of the images (default: what a slide says)"
+        "--microns-per-pixel", type=float, help="of the images (default: what slides and TIFFs say)"
     )
     parser.add_argument(
         "--tile", type=int, default=TILE, help=f"cut larger images into tiles (default {TILE} px)"
@@ -82,7 +85,7 @@ def open_if_slide(path: Path) -> Slide | None:
         InputError: a slide that cannot be opened.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES and not (suffix in TIFF_SUFFIXES and is_slide(path)):
+    if suffix not in SLIDE_SUFFIXES and not (suffix in TIFF_SUFFIXES and is_slide(path)):
         return None
     try:
         return open_slide(path)
@@ -106,7 +109,7 @@ def main() -> None:
     """Read, check, write, and say what was found."""
     arguments = parse_arguments()
     options = ReadOptions(arguments.unit, arguments.microns_per_pixel, arguments.region_class)
-    slides = SlideFormats(SUFFIXES, open_if_slide)
+    slides = SlideFormats(SLIDE_SUFFIXES, open_if_slide, tiff_microns_per_pixel)
     pairs = pair_images_and_points(
         arguments.images,
         arguments.points,

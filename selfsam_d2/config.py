@@ -159,8 +159,8 @@ def _add_input_keys(cfg: CN) -> None:
     # An epoch has at least so many: few images are shown more often in each, and what is counted in
     # epochs keeps its place in the training; 0: each pixel about once, however few there are.
     cfg.INPUT.NUCLEI.MIN_CROPS_PER_EPOCH = 0
-    # µm/px of the training images; 0: unknown. tools/predict.py brings slides and images of another
-    # resolution to it.
+    # µm/px of the training images; 0: what all of them state in their JSON, else unknown.
+    # tools/predict.py brings slides and images of another resolution to it.
     cfg.INPUT.NUCLEI.MICRONS_PER_PIXEL = 0.0
     cfg.INPUT.NUCLEI.SCALE = (0.8, 1.25)  # random resize, uniform
     cfg.INPUT.NUCLEI.SHEAR = 0.3  # affine matrix [1 +- s u, +- s u; +- s u, 1 +- s u]

@@ -40,7 +40,7 @@ def check_images(json_file: Path, images: list[dict[str, Any]]) -> dict[Any, dic
     """Check the entries of ``images``.
 
     Returns:
-        Image id -> entry, in the order of the file.
+        Image id -> entry, in the order of the file; ``microns_per_pixel`` may be missing or None.
 
     Raises:
         InputError: a key is missing or of the wrong kind, or an id or file name repeats.
@@ -55,6 +55,13 @@ def check_images(json_file: Path, images: list[dict[str, Any]]) -> dict[Any, dic
             )
         if not all(_is_positive_int(image.get(key)) for key in ("height", "width")):
             raise InputError(json_file, f'image {name} needs "height" and "width" in pixels')
+        microns = image.get("microns_per_pixel")
+        if microns is not None and not (is_coordinate(microns) and microns > 0):
+            raise InputError(
+                json_file,
+                f'image {name}: "microns_per_pixel" must be a number above 0, found {microns}; '
+                "mend or remove it",
+            )
         if image_id in by_id:
             raise InputError(json_file, f"image id {image_id} is there twice; ids must differ")
         if name in names:

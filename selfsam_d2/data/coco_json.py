@@ -97,7 +97,8 @@ def load_coco_json(
         centre: rule that makes the points that the file does not give.
 
     Returns:
-        One dict per image: ``file_name``, ``height``, ``width``, ``image_id`` and ``annotations``:
+        One dict per image: ``file_name``, ``height``, ``width``, ``image_id``, where the file
+        states it ``microns_per_pixel`` (float), and ``annotations``:
         ``id``, ``category_id`` 0, ``point`` [x, y] and, where the file has masks, ``segmentation``
         (polygons or compressed RLE), ``iscrowd``, ``bbox`` with ``bbox_mode`` XYWH_ABS (that of
         the file, else the tight box of the mask), as Detectron2's own mapper needs them.
@@ -126,10 +127,16 @@ def load_coco_json(
             "height": image["height"],
             "width": image["width"],
             "image_id": image_id,
+            **_resolution(image),
             "annotations": annotations[image_id],
         }
         for image_id, image in images.items()
     ]
+
+
+def _resolution(image: dict[str, Any]) -> dict[str, float]:
+    microns = image.get("microns_per_pixel")
+    return {} if microns is None else {"microns_per_pixel": float(microns)}
 
 
 def _annotation_record(

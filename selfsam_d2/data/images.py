@@ -16,6 +16,7 @@ from PIL import Image
 from selfsam_d2.errors import InputError, UnreadableImageError
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
+    decode_problem,
     files_by_stem,
     quiet_decoders,
     require_file,
@@ -55,9 +56,8 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
         try:
             image.load()
         except DECODE_ERRORS as error:
-            raise UnreadableImageError(
-                path, f"truncated or damaged image ({error}); copy or export it again"
-            ) from error
+            damaged = f"truncated or damaged image ({error}); copy or export it again"
+            raise UnreadableImageError(path, decode_problem(error, damaged)) from error
         if image.mode in _PALETTE_MODES:
             pixels = np.array(image.convert("RGB"))
             if (pixels == pixels[..., :1]).all():
@@ -128,9 +128,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 path, "more than 178 million pixels; cut it into tiles"
             ) from error
         except DECODE_ERRORS as error:
-            raise UnreadableImageError(
-                path, "damaged or not an image that can be read; give PNG, TIFF or JPEG"
-            ) from error
+            damaged = "damaged or not an image that can be read; give PNG, TIFF or JPEG"
+            raise UnreadableImageError(path, decode_problem(error, damaged)) from error
         with image:
             _check_mode(path, image.mode)
             yield image

@@ -11,7 +11,7 @@ from pycocotools import mask as mask_util
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.centre import nucleus_centre
-from selfsam_d2.structures.image_files import DECODE_ERRORS
+from selfsam_d2.structures.image_files import DECODE_ERRORS, decode_problem
 
 __all__ = ["centre_of_segmentation", "is_coordinate", "normalised_segmentation"]
 
@@ -85,7 +85,8 @@ def centre_of_segmentation(
         else:
             mask, left, top = _rasterised_window(segmentation, height, width)
     except DECODE_ERRORS as error:
-        raise InputError(subject, f"segmentation cannot be decoded ({error})") from error
+        problem = decode_problem(error, f"cannot be decoded ({error})")
+        raise InputError(subject, f"segmentation {problem}") from error
     if not mask.any():
         raise InputError(subject, 'mask has no pixel in the image; give it a "point" or remove it')
     x, y = nucleus_centre(mask, rule).tolist()

@@ -126,8 +126,9 @@ def _without_background_of_crowds(
 
 
 def _add_image(exported: ExportedLabels, record: dict[str, Any], name: Path) -> None:
-    size = {"height": record["height"], "width": record["width"]}
-    exported.images.append({"id": record["image_id"], "file_name": name.as_posix(), **size})
+    image = {"id": record["image_id"], "file_name": name.as_posix()}
+    keys = ("height", "width", "microns_per_pixel")
+    exported.images.append(image | {key: record[key] for key in keys if key in record})
     exported.pixels += record["height"] * record["width"]
 
 

@@ -25,6 +25,7 @@ from selfsam_d2.engine.data_checks import check_evaluation, check_training, chec
 from selfsam_d2.engine.logs import start_logs
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.engine.retired_keys import drop_retired
+from selfsam_d2.engine.training_resolution import set_training_resolution
 from selfsam_d2.errors import InputError
 
 __all__ = [
@@ -177,16 +178,24 @@ def check_inputs(args: argparse.Namespace) -> CfgNode:
     check_config(cfg)
     check_evaluation(cfg, needed=args.eval_only)
     if not args.eval_only:
+        set_training_resolution(cfg)
         check_training(cfg)
     check_weights(cfg, resume=args.resume)
     return cfg
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Register the datasets of the command line, freeze the config, start the log."""
+    """Register the datasets of the command line, freeze the config, start the log.
+
+    The config of a training gets the resolution that the training images state.
+
+    Raises:
+        InputError: the config or a training dataset cannot be used, or OUTPUT_DIR not be written.
+    """
     cfg = load_config(args.config_file, args.opts)
     register_given(args.register, cfg)
     check_config(cfg)
+    resolution = None if args.eval_only else set_training_resolution(cfg)
     cfg.freeze()
     # It warns where a CUDA compiler but no GPU is found, which is no fault of the user's.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -201,4 +210,6 @@ def setup(args: argparse.Namespace) -> CfgNode:
             cfg.OUTPUT_DIR, f"cannot be written ({error.strerror}); choose another OUTPUT_DIR"
         ) from error
     logger.info("Device: %s, %d processes", cfg.MODEL.DEVICE, comm.get_world_size())
+    if resolution is not None:
+        logger.info("Resolution: %s", resolution)
     return cfg

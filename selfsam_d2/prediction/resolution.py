@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsam_d2.outputs.prediction import NucleiPrediction
+from selfsam_d2.structures.resolution import is_same_resolution
 
 __all__ = ["predict_at_scale", "scale_between", "unknown_resolution"]
-
-LEFT_ALONE = 0.1  # relative difference of resolutions that models are trained to bear
 
 
 def scale_between(model: float | None, image: float | None) -> float:
@@ -33,7 +32,7 @@ def scale_between(model: float | None, image: float | None) -> float:
         above 1 for an image that is finer; 1 where one of them is unknown or they differ by less
         than 10%.
     """
-    if model is None or image is None or abs(model / image - 1) < LEFT_ALONE:
+    if model is None or image is None or is_same_resolution(model, image):
         return 1.0
     return model / image
 
@@ -45,16 +44,22 @@ def unknown_resolution(model: float | None, image: float | None) -> str | None:
         model: as for :func:`scale_between`.
         image: the same.
     """
-    missing = {
-        "of the model (INPUT.NUCLEI.MICRONS_PER_PIXEL)": model is None,
-        "of the image (--microns-per-pixel)": image is None,
-    }
-    unknown = [what for what, is_unknown in missing.items() if is_unknown]
-    if not unknown:
+    key = "INPUT.NUCLEI.MICRONS_PER_PIXEL"
+    if image is not None and model is not None:
         return None
+    if model is not None:
+        return (
+            "µm/px not known, so nothing is resized; right if scanned like the training images, "
+            "else give --microns-per-pixel, e.g. 0.25"
+        )
+    if image is not None:
+        return (
+            "µm/px of the training images not known, so nothing is resized; right if scanned like "
+            f"them, else give theirs behind --output, e.g. {key} 0.25"
+        )
     return (
-        f"µm/px {' and '.join(unknown)} unknown, so it is predicted in full resolution and not "
-        "brought to that of the training; give what stands in brackets"
+        "neither their µm/px nor those of the training images known, so nothing is resized; right "
+        f"if scanned like them, else give both, e.g. --microns-per-pixel 0.25 and {key} 0.25"
     )
 
 

@@ -19,6 +19,7 @@ from selfsam_d2.slides.microns import mean_microns, tiff_microns_per_pixel
 from selfsam_d2.slides.reader import TIFF_SUFFIXES, Slide
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
+    decode_problem,
     opened_tiff,
     quiet_decoders,
     require_file,
@@ -26,13 +27,13 @@ from selfsam_d2.structures.image_files import (
 
 __all__ = ["open_slide"]
 
-TIFFSLIDE_SUFFIXES = TIFF_SUFFIXES | {".ndpi", ".scn", ".svs"}
+TIFFSLIDE_SUFFIXES = TIFF_SUFFIXES | {".ndpi", ".qptiff", ".scn", ".svs"}
 CANNOT_OPEN: tuple[type[Exception], ...] = (*DECODE_ERRORS, InputError)
 LARGEST_PIECE = 64_000_000  # px, of what is compressed in one
 
 
 class TiffSlideFile(Slide):
-    """A slide that tiffslide reads: SVS, NDPI, SCN, OME-TIFF, TIFF."""
+    """A slide that tiffslide reads: SVS, NDPI, SCN, QPTIFF, OME-TIFF, TIFF."""
 
     def __init__(self, path: Path) -> None:
         tiffslide = _import("tiffslide", path, "slides")
@@ -41,6 +42,7 @@ class TiffSlideFile(Slide):
         properties = self._slide.properties
         self.levels = tuple(self._slide.level_dimensions)
         _refuse_large_pieces(path, self._slide.ts_tifffile)
+        _refuse_fluorescence(path, self._slide.ts_tifffile)
         found = [properties.get(f"tiffslide.mpp-{axis}") for axis in "xy"]
         self.microns_per_pixel = tiff_microns_per_pixel(path) or mean_microns(found)
 
@@ -113,8 +115,9 @@ def open_slide(path: str | Path) -> Slide:
     """Open a slide; to be closed, or used in a ``with`` statement.
 
     Args:
-        path: SVS, NDPI, SCN, OME-TIFF or TIFF for tiffslide; a TIFF in strips, PNG or JPEG, which
-            is decoded as a whole; what tiffslide cannot read, and any other format, for OpenSlide.
+        path: SVS, NDPI, SCN, QPTIFF, OME-TIFF or TIFF for tiffslide; a TIFF in strips, PNG or
+            JPEG, which is decoded as a whole; what tiffslide cannot read, and any other format,
+            for OpenSlide.
 
     Raises:
         InputError: no such file, no slide that can be read, or the library is not installed.
@@ -134,9 +137,8 @@ def open_slide(path: str | Path) -> Slide:
         if other is not None:
             return other
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            path, f"damaged or not a slide that can be read ({reason}); copy or export it again"
-        ) from error
+        damaged = f"damaged or not a slide that can be read ({reason}); copy or export it again"
+        raise InputError(path, decode_problem(error, damaged)) from error
 
 
 def _plain(path: Path) -> Slide | None:
@@ -183,6 +185,17 @@ def _refuse_large_pieces(path: Path, tiff: tifffile.TiffFile) -> None:
             path,
             f"is compressed in pieces of {width} x {height} px; save it as a tiled TIFF, as "
             "QuPath and `vips tiffsave --tile` do",
+        )
+
+
+def _refuse_fluorescence(path: Path, tiff: tifffile.TiffFile) -> None:
+    """A fourth channel would be taken for opacity; three may be colours, but not in a QPTIFF."""
+    series = tiff.series[0]
+    if series.axes == "CYX" and (series.shape[0] != 3 or tiff.is_qpi):
+        raise InputError(
+            path,
+            f"has {series.shape[0]} channels in pages of their own, as of fluorescence; an 8-bit "
+            "RGB slide is needed",
         )
 
 

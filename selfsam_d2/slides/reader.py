@@ -13,13 +13,21 @@ from PIL import Image
 
 from selfsam_d2.data.images import image_size
 from selfsam_d2.errors import InputError, UnreadableImageError
-from selfsam_d2.structures.image_files import DECODE_ERRORS, opened_tiff, quiet_decoders
+from selfsam_d2.structures.image_files import (
+    DECODE_ERRORS,
+    decode_problem,
+    opened_tiff,
+    quiet_decoders,
+)
 
 __all__ = ["SLIDE_SUFFIXES", "TIFF_SUFFIXES", "Slide", "as_rgb", "is_slide"]
 
 # Formats of whole slides that are nothing else; a TIFF may be either.
 SLIDE_SUFFIXES = frozenset(
-    {".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"}
+    (
+        *(".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".qptiff"),
+        *(".scn", ".svs", ".svslide", ".vms", ".vmu"),
+    )
 )
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 # Px above which an image is predicted tile by tile: of each, a prediction holds some 80 bytes.
@@ -84,11 +92,11 @@ class Slide(ABC):
             with quiet_decoders():
                 pixels = self._read(level, x, y, width, height)
         except DECODE_ERRORS as error:
-            raise InputError(
-                self.path,
+            damaged = (
                 f"cannot be decoded at x {x}, y {y} of level {level} ({_reason(error)}); copy or "
-                "export it again",
-            ) from error
+                "export it again"
+            )
+            raise InputError(self.path, decode_problem(error, damaged)) from error
         return as_rgb(self.path, pixels)
 
     def thumbnail(self, longest: int) -> NDArray[np.uint8]:

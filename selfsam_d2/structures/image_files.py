@@ -9,17 +9,19 @@ import tokenize
 import warnings
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import tifffile
 from PIL import Image
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.structures.muted_stderr import Shared, muted_stderr
 
 __all__ = [
     "DECODE_ERRORS",
     "MAX_TEXT",
+    "decode_problem",
     "files_by_stem",
     "opened_tiff",
     "quiet_decoders",
@@ -37,7 +39,7 @@ DECODE_ERRORS: tuple[type[Exception], ...] = (
     LookupError,
     ArithmeticError,
     EOFError,
-    MemoryError,
+    MemoryError,  # a damaged header can ask for any size; see decode_problem
     RuntimeError,
     struct.error,
     tokenize.TokenError,  # numpy, on the header of a .npy file
@@ -47,22 +49,16 @@ DECODE_ERRORS: tuple[type[Exception], ...] = (
 MEBIBYTE = 1 << 20
 # Parsed, a text takes about ten times its size of memory.
 MAX_TEXT = 2048 * MEBIBYTE
-_STDERR = 2
 
 
 @contextmanager
-def quiet_decoders() -> Iterator[None]:
-    """Keep what decoders say about a file off stderr while it is opened and decoded.
-
-    Pillow warns and logs, tifffile logs, and libtiff writes to file descriptor 2 by itself. What
-    they say either does not matter here or ends in an error that names the file.
-    """
+def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("tifffile", "PIL.TiffImagePlugin")]
     were_disabled = [logger.disabled for logger in loggers]
     for logger in loggers:
         logger.disabled = True
     try:
-        with warnings.catch_warnings(), _muted_stderr_descriptor():
+        with warnings.catch_warnings(), muted_stderr():
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -70,20 +66,32 @@ def quiet_decoders() -> Iterator[None]:
             logger.disabled = was_disabled
 
 
-@contextmanager
-def _muted_stderr_descriptor() -> Iterator[None]:
-    try:
-        original = os.dup(_STDERR)
-    except OSError:  # closed by the caller: nothing can appear on it
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), _STDERR)
-        yield
-    finally:
-        os.dup2(original, _STDERR)
-        os.close(original)
+_quietness = Shared(_quiet)
+
+
+def quiet_decoders() -> AbstractContextManager[None]:
+    """Keep what decoders say about a file off stderr while it is opened and decoded.
+
+    Pillow warns and logs, tifffile logs, and libtiff writes to file descriptor 2 by itself. What
+    they say either does not matter here or ends in an error that names the file. Threads may
+    overlap: it is quiet as long as one of them decodes.
+    """
+    return _quietness()
+
+
+def decode_problem(error: Exception, problem: str) -> str:
+    """What is wrong with a file, and the remedy, where a decoder failed.
+
+    Args:
+        error: one of :data:`DECODE_ERRORS`.
+        problem: what is said unless memory ran out, which the file need not be to blame for.
+    """
+    if not isinstance(error, MemoryError):
+        return problem
+    return (
+        "needs more memory than there is, or its header is damaged; free memory, or copy or export "
+        "it again"
+    )
 
 
 def require_file(path: Path, most: int | None = None) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
+    decode_problem,
     files_by_stem,
     opened_tiff,
     quiet_decoders,
@@ -59,9 +60,8 @@ def read_label_map(path: str | Path) -> npt.NDArray[np.int64]:
             else:
                 values = _read_tiff(path)
     except DECODE_ERRORS as error:
-        raise InputError(
-            path, f"truncated, damaged or not a label map ({error}); export it again"
-        ) from error
+        damaged = f"truncated, damaged or not a label map ({error}); export it again"
+        raise InputError(path, decode_problem(error, damaged)) from error
     return _as_ids(path, values)
 
 
@@ -86,6 +86,8 @@ def _read_tiff(path: Path) -> npt.NDArray[np.generic]:
     try:
         with opened_tiff(path) as tiff:
             return np.asarray(tiff.asarray())
+    except MemoryError:
+        raise
     except DECODE_ERRORS:
         return _read_with_pillow(path)
 

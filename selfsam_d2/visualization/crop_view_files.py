@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from selfsam_d2.visualization.crop_view import CropView
 __all__ = ["load_views", "save_views"]
 
 FIELDS = [field.name for field in fields(CropView)]
-SCALARS = {"name": str, "alpha": float}
+SCALARS: dict[str, Callable[[Any], Any]] = {"name": str, "alpha": float}
 
 
 def save_views(views: Sequence[CropView], path: str | Path) -> None:

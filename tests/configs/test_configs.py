@@ -207,6 +207,7 @@ def test_own_points_are_trained_as_monuseg_is_but_for_a_least_number_of_steps():
         "DATASETS.TRAIN": ("mine",),
         "DATASETS.TEST": (),
         "INPUT.NUCLEI.MIN_CROPS_PER_EPOCH": 150,
+        "INPUT.NUCLEI.MICRONS_PER_PIXEL": 0.0,  # what the JSON says
         "TEST.EVAL_PERIOD": 300,
     }
     cfg = load(OWN_POINTS)

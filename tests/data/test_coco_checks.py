@@ -65,6 +65,13 @@ BAD_CONTENT = {
     ),
     "no height": (lambda coco: coco["images"][0].pop("height") and None, 'needs "height"'),
     "no file name": (lambda coco: coco["images"][0].pop("file_name") and None, '"file_name"'),
+    **{
+        f"resolution {value}": (
+            lambda coco, value=value: coco["images"][1].update(microns_per_pixel=value),
+            r'image b\.png: "microns_per_pixel" must be a number above 0',
+        )
+        for value in (0, -0.25, "0.25", True, [0.25], float("nan"), float("inf"), 10**400)
+    },
     "bad bbox": (lambda coco: first(coco).update(bbox=[1, 2, 3]), '"bbox" must be four'),
     "odd polygon": (
         lambda coco: first(coco).update(segmentation=[[1, 2, 3, 4, 5, 6, 7]]),
@@ -106,6 +113,18 @@ def test_bad_content_is_one_line(folder, two_images, case):
         load_coco_json(folder / "nuclei.json", folder)
     assert str(caught.value).startswith(str(folder / "nuclei.json"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_mask_that_no_memory_holds_is_not_called_damaged_alone(folder, two_images, monkeypatch):
+    def fails(*_):
+        raise MemoryError
+
+    coco = two_images()
+    first(coco).pop("point")
+    write_coco_json(folder / "nuclei.json", coco)
+    monkeypatch.setattr("selfsam_d2.data.segmentations.mask_util.decode", fails)
+    with pytest.raises(InputError, match=r"annotation 1: segmentation needs more memory than"):
+        load_coco_json(folder / "nuclei.json", folder)
 
 
 def test_bad_files(folder, two_images):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from selfsam_d2.data.images import find_images, image_size, read_image
 from selfsam_d2.errors import InputError
@@ -150,6 +151,22 @@ def test_large_images_give_no_warning_and_too_large_ones_one_line(tmp_path, monk
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # more than twice as many: Pillow refuses
     with pytest.raises(InputError, match=r"a\.png: .* cut it into tiles"):
         read_image(path)
+
+
+@pytest.mark.parametrize("name", ["open", "load"])
+def test_too_little_memory_is_not_called_damage_alone(tmp_path, monkeypatch, name):
+    path = save(tmp_path / "a.png", PIXELS)
+
+    def fails(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(*((Image, "open") if name == "open" else (PngImageFile, "load")), fails)
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert str(caught.value) == (
+        f"{path}: needs more memory than there is, or its header is damaged; free memory, or copy "
+        "or export it again"
+    )
 
 
 def test_stderr_has_only_our_line(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -70,6 +71,22 @@ def test_a_registered_dataset_is_found_by_name(tmp_path, forget):
     assert metadata.json_file == str(tmp_path / "a.json")
     assert metadata.image_root == str(tmp_path)
     assert metadata.centre_rule == "box"
+
+
+def test_the_resolution_of_an_image_is_handed_on(tmp_path, forget):
+    write_dataset(tmp_path / "a.json", tmp_path)
+    key = "microns_per_pixel"
+    for number, (stated, expected) in enumerate((({}, None), ({key: None}, None), ({key: 1}, 1.0))):
+        coco = json.loads((tmp_path / "a.json").read_text())
+        coco["images"][0].update(stated)
+        name = f"nuclei_of_{number}"
+        forget(name)
+        write_coco_json(tmp_path / f"{name}.json", coco)
+        register_nuclei_instances(name, tmp_path / f"{name}.json", tmp_path)
+        (record,) = DatasetCatalog.get(name)
+        assert record.get(key) == expected
+        assert isinstance(record.get(key), float | None)
+        assert (key in record) == (expected is not None)
 
 
 def test_the_same_again_does_nothing_and_another_is_refused(tmp_path, forget, monkeypatch):

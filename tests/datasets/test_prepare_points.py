@@ -57,9 +57,12 @@ def test_two_images_end_to_end(tmp_path, folders, run_script):
     assert (status, stderr) == (0, "")
     table = [line.strip("|").split("|") for line in stdout.splitlines()]
     rows = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in table}
-    assert rows["a.png"][:3] == ["0", "2", "2"]
-    assert rows["b.png"][:3] == ["1", "10", "10"]
-    assert rows["all"] == ["1", "12", "12", "0", "0", "0", "0", "0", ""]
+    assert rows["image"] == ["tiles", "points", "Nucleus", "points cover"]
+    assert rows["a.png"] == ["0", "2", "2", "4%"]
+    assert rows["b.png"] == ["1", "10", "10", ""]
+    assert rows["all"] == ["1", "12", "12", ""]
+    below = [line.split(":")[0] for line in stdout.splitlines() if not line.startswith("|")]
+    assert below == ["tiles", "points cover", str(output), "use it with"]
     tiles = tmp_path / "new" / "train_tiles"
     assert stdout.splitlines()[-2:] == [
         f"{output}: 2 images, 12 points",
@@ -116,12 +119,12 @@ def spoil_coverage(images, points):
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (spoil_coverage, "1 images with points in one part only, without an outline (a.png: 3%)"),
-        (spoil_outside, "1 points outside their image (a.png)"),
-        (spoil_doubles, "1 points less than 2 px from another (a.png)"),
-        (spoil_points, "1 images without points (a.png)"),
-        (spoil_image, "1 point files without an image"),
-        (spoil_region, "1 points outside of the regions (a.png)"),
+        (spoil_coverage, "1 image with points in one part only, without an outline (a.png: 3%)"),
+        (spoil_outside, "1 point outside its image (a.png at 10.0, 90.0)"),
+        (spoil_doubles, "1 point less than 2 px from another (a.png at 10.5, 20.0)"),
+        (spoil_points, "1 image without points (a.png)"),
+        (spoil_image, "1 point file without an image (a.geojson)"),
+        (spoil_region, "1 point outside of the regions (a.png at 10.0, 20.0)"),
     ],
 )
 def test_strict_writes_nothing(tmp_path, folders, run_script, spoil, problem):
@@ -137,6 +140,45 @@ def test_strict_writes_nothing(tmp_path, folders, run_script, spoil, problem):
     assert (status, stderr) == (0, "")
     root = folders[0]
     assert all(record["annotations"] for record in load_coco_json(output, root))
+
+
+def test_a_file_of_another_name_is_a_warning_above_the_last_lines(tmp_path, folders, run_script):
+    images, points = folders
+    (points / "a.geojson").rename(points / "a points.geojson")
+    output = tmp_path / "my set.json"
+    status, stdout, stderr = run_script(SCRIPT, *arguments(folders, output))
+    assert (status, stderr) == (0, "")
+    assert stdout.splitlines()[-4:] == [
+        "WARNING: images without points, left out: a.png",
+        "WARNING: points without an image, left out: a points.geojson (rename it to a.geojson?)",
+        f"{output}: 1 images, 10 points",
+        f"use it with: --register 'my set' '{output}' {images}",
+    ]
+
+
+def test_an_image_too_large_to_be_read_may_lie_there_without_points(
+    tmp_path, folders, run_script, monkeypatch
+):
+    Image.new("RGB", (900, 700)).save(folders[0] / "huge.tif")
+    (folders[0] / "grey.png").write_text("not opened")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300_000)  # refuses twice as many
+    status, stdout, stderr = run_script(SCRIPT, *arguments(folders, tmp_path / "t.json"))
+    assert (status, stderr) == (0, "")
+    assert "WARNING: images without points, left out: grey.png, huge.tif\n" in stdout
+    strict = arguments(folders, tmp_path / "u.json", "--strict")
+    status, _, stderr = run_script(SCRIPT, *strict)
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert "2 images without points (grey.png, huge.tif)" in stderr
+
+
+def test_the_resolution_that_is_given_goes_into_the_json(tmp_path, folders, run_script):
+    output = tmp_path / "t.json"
+    given = ("--unit", "px", "--microns-per-pixel", "0.5")
+    status, stdout, stderr = run_script(SCRIPT, *arguments(folders, output, *given))
+    assert (status, stderr) == (0, "")
+    assert stdout.splitlines()[-2] == f"{output}: 2 images, 12 points, 0.5 µm/px"
+    records = load_coco_json(output, folders[0])
+    assert [record["microns_per_pixel"] for record in records] == [0.5, 0.5]
 
 
 def test_no_file_of_the_user_is_replaced(tmp_path, folders, run_script):

@@ -62,11 +62,12 @@ def test_tiles_have_the_pixels_and_the_points(tmp_path, slide, run_script, unit,
     command = arguments(images, tmp_path, "--unit", unit, "--tile", "256", "--strict")
     status, stdout, stderr = run_script(SCRIPT, *command)
     assert (status, stderr) == (0, "")
-    assert f"{len(points)} points" in stdout
+    images = json.loads((tmp_path / "t.json").read_text())["images"]
+    last = f"{tmp_path / 't.json'}: {len(images)} images, {len(points)} points, 0.5 µm/px"
+    assert stdout.splitlines()[-2] == last
+    assert {each["microns_per_pixel"] for each in images} == {MICRONS}
     records = load_coco_json(tmp_path / "t.json", tmp_path / "t_tiles")
-    offsets = [
-        each["source_offset"] for each in json.loads((tmp_path / "t.json").read_text())["images"]
-    ]
+    offsets = [each["source_offset"] for each in images]
     assert len(records) > 3
     found = []
     for record, (x, y) in zip(records, offsets, strict=True):
@@ -81,10 +82,12 @@ def test_tiles_have_the_pixels_and_the_points(tmp_path, slide, run_script, unit,
 def test_a_slide_that_fits_into_a_tile_becomes_one(tmp_path, svs, run_script):
     pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
     path = svs(tmp_path / "a.svs", pixels, None)
-    (tmp_path / "a.geojson").write_text('[{"geometry": {"type": "Point", "coordinates": [9, 7]}}]')
+    (tmp_path / "a.geojson").write_text(POINT)
     status, stdout, stderr = run_script(SCRIPT, *arguments(path, tmp_path))
     assert (status, stderr) == (0, "")
     assert "| a.svs   | 1 " in stdout
+    assert stdout.splitlines()[-2].endswith(" 1 images, 1 points")
+    assert "microns_per_pixel" not in (tmp_path / "t.json").read_text()
     (record,) = load_coco_json(tmp_path / "t.json", tmp_path / "t_tiles")
     np.testing.assert_array_equal(read_image(record["file_name"]), pixels)
     # A slide that does not know its resolution cannot give it.
@@ -92,6 +95,49 @@ def test_a_slide_that_fits_into_a_tile_becomes_one(tmp_path, svs, run_script):
     status, _, stderr = run_script(SCRIPT, *command)
     assert status == 2
     assert "a.geojson: has points in micrometres; add --microns-per-pixel" in stderr
+
+
+POINT = '[{"geometry": {"type": "Point", "coordinates": [9, 7]}}]'
+
+
+def test_slides_without_points_are_named_and_not_opened(tmp_path, svs, run_script):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    svs(folder / "a.svs", np.full((300, 400, 3), 200, dtype=np.uint8), 0.25)
+    (folder / "b.mrxs").write_text("no slide")
+    (tmp_path / "a.geojson").write_text(POINT)
+    status, stdout, stderr = run_script(SCRIPT, *arguments(folder, tmp_path))
+    assert (status, stderr) == (0, "")
+    assert "| b.mrxs " in stdout
+    assert "WARNING: images without points, left out: b.mrxs\n" in stdout
+    more = ("--strict", "--tiles-to", tmp_path / "more")
+    status, _, stderr = run_script(SCRIPT, *arguments(folder, tmp_path, *more))
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert stderr.startswith("error: --strict: 1 image without points (b.mrxs); mend")
+
+
+def test_images_of_different_resolution_are_named(tmp_path, svs, run_script):
+    """A slide, and a TIFF that is read whole."""
+    folder, points = tmp_path / "slides", tmp_path / "points"
+    for each in (folder, points):
+        each.mkdir()
+    pixels = np.full((300, 400, 3), 200, dtype=np.uint8)
+    svs(folder / "a.svs", pixels, 0.25)
+    tags = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(folder / "b.tif", pixels, photometric="rgb", compression="zlib", **tags)
+    for name in "ab":
+        (points / f"{name}.geojson").write_text(POINT)
+    command = ("--images", folder, "--points", points, "--output", tmp_path / "t.json")
+    status, stdout, stderr = run_script(SCRIPT, *command)
+    assert (status, stderr) == (0, "")
+    differ = "0.25 µm/px: a.svs; 0.5 µm/px: b.tif"
+    assert stdout.splitlines()[-3].startswith("WARNING: images of different resolution, which a")
+    assert stdout.splitlines()[-3].endswith(differ)
+    assert stdout.splitlines()[-2].endswith("2 images, 2 points, 0.25 to 0.5 µm/px")
+    more = ("--strict", "--tiles-to", tmp_path / "more")
+    status, _, stderr = run_script(SCRIPT, *command, *more)
+    assert status == 2
+    assert f"images of different resolution ({differ})" in stderr
 
 
 def test_memory_never_holds_the_slide(tmp_path, run_script):
@@ -122,7 +168,7 @@ def test_a_large_tiff_that_no_slide_library_takes_is_read_whole(tmp_path, run_sc
     tifffile.imwrite(
         tmp_path / "a.tif", pixels, tile=(64, 64), photometric="rgb", compression="zlib"
     )
-    (tmp_path / "a.geojson").write_text('[{"geometry": {"type": "Point", "coordinates": [9, 7]}}]')
+    (tmp_path / "a.geojson").write_text(POINT)
     monkeypatch.setattr(reader, "LARGE", 1000)
 
     def refuse(self, path):

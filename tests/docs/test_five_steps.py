@@ -40,6 +40,8 @@ def commands():
     section = text.split("## Your own data in five steps\n")[1].split("\n## ")[0]
     lines = re.sub(r"\\\n\s*", " ", section).splitlines()
     typed = [shlex.split(line) for line in lines if line.startswith("    ")]
+    once, typed = typed[:2], typed[2:]
+    assert [words[0] for words in once] == ["sudo", "make"]
     assert {words[0] for words in typed} == {".venv/bin/python"}
     return [words[1:] for words in typed]
 
@@ -73,10 +75,15 @@ def done(tmp_path_factory):
         content = {"type": "FeatureCollection", "features": features}
         (folder / "my" / "points" / f"{stem}.geojson").write_text(json.dumps(content))
         count += len(ids)
-    prepare, train, predict = commands()
+    (folder / "my" / "new_images").mkdir()
+    new, _ = make_synthetic_image(np.random.default_rng(9), 96, 10)
+    Image.fromarray(new).save(folder / "my" / "new_images" / "new.png")
+    prepare, train, *others, app = commands()
+    assert [words[0] for words in others] == ["tools/predict.py"] * 2 + ["tools/report.py"]
+    assert app[0] == "tools/app.py"  # it runs until Ctrl-C: tests/tools/test_app.py
     process = subprocess.run(
         [sys.executable, "-c", CODE],
-        input=json.dumps([prepare, [*train, *TINY], predict]),
+        input=json.dumps([prepare, [*train, *TINY], *others]),
         capture_output=True,
         text=True,
         check=False,
@@ -104,6 +111,7 @@ def test_the_training_leaves_the_model_that_the_next_step_takes(done):
 def test_each_image_gets_the_files_that_are_promised(done):
     folder, _, _ = done
     names = {path.name for path in (folder / "my" / "nuclei").glob("[!.]*")}
+    assert (folder / "my" / "new_nuclei" / "new.geojson").is_file()
     promised = ("{}.geojson", "{}_overlay.png", "{}_labels.png", "{}.csv")
     assert names == {name.format(stem) for stem in "ab" for name in promised}
     section = (ROOT / "README.md").read_text().split("**5. Look.**")[1].split("\n## ")[0]
@@ -112,3 +120,8 @@ def test_each_image_gets_the_files_that_are_promised(done):
         features = json.loads((folder / "my" / "nuclei" / f"{stem}.geojson").read_text())
         labels = read_label_map(folder / "my" / "nuclei" / f"{stem}_labels.png")
         assert len(features["features"]) == labels.max()
+
+
+def test_the_report_is_where_the_text_says(done):
+    folder, _, _ = done
+    assert (folder / "output" / "mine" / "report.html").is_file()

@@ -17,11 +17,15 @@ from selfsam_d2.data.base_cache import BaseCache, pack_masks
 from selfsam_d2.data.label_store import LABEL_NAMES, LabelStore
 from selfsam_d2.data.transforms import AffineCropTransform
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
+from selfsam_d2.slides.grid import tile_grid
+from selfsam_d2.slides.nuclei import TileNuclei
+from selfsam_d2.slides.store import SETTINGS, TileStore
 from selfsam_d2.weights.resolve import read_checkpoint
 
 SIDE = 200
 IMAGES = 6
 POINTS = np.random.default_rng(0).uniform(0, SIDE, (6, 2))
+TILES = tile_grid(64 * IMAGES, 64, 64, 16)
 RECORDS = [{"file_name": f"{number}.png"} for number in range(IMAGES)]
 
 
@@ -110,6 +114,59 @@ class Checkpoints:
         return content["iteration"] + 1
 
 
+class Tiles:
+    """The tiles of a slide, as a prediction writes them; the logs say what it was at."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    @staticmethod
+    def nuclei(number):
+        rng = np.random.default_rng(number)
+        count = 4000
+        corners = rng.integers(0, 2000, (count, 2))
+        return TileNuclei(
+            boxes=np.concatenate([corners, corners + 20], axis=1),
+            bits=rng.integers(0, 256, count * 50, np.uint8),
+            scores=rng.random(count, np.float32),
+            whole=rng.random(count) < 0.5,
+            in_core=rng.random(count) < 0.5,
+            table={"area_px": rng.random(count)},
+        )
+
+    def log(self, name, number):
+        with (self.folder / name).open("a") as file:
+            file.write(f"{number}\n")
+
+    def logged(self, name):
+        path = self.folder / name
+        return set(map(int, path.read_text().split())) if path.exists() else set()
+
+    def work(self):
+        store = TileStore(self.folder, {"model": "m"})
+        for number, tile in enumerate(TILES):
+            if not store.has(tile):
+                self.log("begun", number)
+                store.write(tile, self.nuclei(number))
+                self.log("done", number)
+
+    def check(self):
+        """Number of tiles that are there: those that were done, and the one it was at at most."""
+        if not (self.folder / SETTINGS).exists():
+            assert not self.logged("begun")
+            return 0
+        store = TileStore(self.folder, {"model": "m"})
+        held = {number for number, tile in enumerate(TILES) if store.has(tile)}
+        assert self.logged("done") <= held <= self.logged("begun")
+        assert len(self.logged("begun") - held) <= 1
+        for number in held:
+            kept, expected = store.read(TILES[number]).arrays(), self.nuclei(number).arrays()
+            assert kept.keys() == expected.keys()
+            for name, values in expected.items():
+                np.testing.assert_array_equal(kept[name], values)
+        return len(held)
+
+
 def run(work, kill_after=None, files=None):
     """Seconds that it took, in a process of its own.
 
@@ -149,7 +206,7 @@ def drafts(folder):
 
 
 @pytest.mark.parametrize("kills", [15, pytest.param(200, marks=pytest.mark.long)])
-@pytest.mark.parametrize("kind", [BaseMasks, Labels, Checkpoints])
+@pytest.mark.parametrize("kind", [BaseMasks, Labels, Checkpoints, Tiles])
 def test_what_counts_as_written_is_whole(kind, kills, tmp_path):
     seconds = run(kind(tmp_path / "whole").work)
     assert kind(tmp_path / "whole").check() == IMAGES

@@ -38,6 +38,7 @@ def exported(dataset, small_keys, tmp_path_factory):
     model.consensus = False
     settings = {"window": 64, "overlap": 16}
     records = load_records([NAME])
+    records[0]["microns_per_pixel"] = 0.5
     labels = [
         label_image(
             model,
@@ -59,6 +60,7 @@ def test_masks_ids_and_points_are_those_of_the_labels(exported, dataset):
     loaded = load_coco_json(path, dataset["train"].image_root)
     assert [each["image_id"] for each in loaded] == [each["image_id"] for each in records]
     assert [each["file_name"] for each in loaded] == [each["file_name"] for each in records]
+    assert [each.get("microns_per_pixel") for each in loaded] == [0.5, None]
     nuclei = 0
     for record, expected, where, again in zip(records, labels, points, loaded, strict=True):
         ids = [each["id"] for each in record["annotations"]]

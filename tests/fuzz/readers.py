@@ -114,7 +114,9 @@ GEOJSON = {
 }
 COCO = {
     "info": {"description": "x"},
-    "images": [{"id": 1, "file_name": "a.png", "height": SIDE, "width": SIDE}],
+    "images": [
+        {"id": 1, "file_name": "a.png", "height": SIDE, "width": SIDE, "microns_per_pixel": 0.25}
+    ],
     "categories": [{"id": 1, "name": "nucleus"}],
     "annotations": [
         {"id": 1, "image_id": 1, "category_id": 1, "point": [3.5, 4]},

@@ -14,7 +14,7 @@ from PIL import Image
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.slides import reader
-from selfsam_d2.slides.backends import MappedTiff, open_slide
+from selfsam_d2.slides.backends import MappedTiff, OpenSlideFile, TiffSlideFile, open_slide
 from selfsam_d2.slides.reader import as_rgb, is_slide
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
@@ -124,6 +124,23 @@ def test_a_slide_whose_pixels_are_cut_off_is_one_line(slides: dict[str, Path]) -
         slides["svs"].write_bytes(content[: len(content) // 3])
         with pytest.raises(InputError, match=r"a\.svs: cannot be decoded at x 0, y 150"):
             slide.read_region(0, 150, 300, 100)
+
+
+def test_memory_that_runs_out_is_not_called_damage_alone(
+    slides: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    problem = r"^\S+a\.svs: needs more memory than there is, or its header is damaged"
+    with open_slide(slides["svs"]) as slide:
+        monkeypatch.setattr(TiffSlideFile, "_read", fails)
+        with pytest.raises(InputError, match=problem):
+            slide.read_region(0, 0, 10, 10)
+    for library in (TiffSlideFile, OpenSlideFile):
+        monkeypatch.setattr(library, "__init__", fails)
+    with pytest.raises(InputError, match=problem):
+        open_slide(slides["svs"])
 
 
 @pytest.mark.parametrize(

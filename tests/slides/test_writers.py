@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
 from PIL import Image
 from pyarrow import parquet
 from pycocotools import mask as coco_mask
 from shapely.geometry import shape
 
 from selfsam_d2.outputs import label_pyramid
+from selfsam_d2.outputs.prediction import NucleiPrediction
 from selfsam_d2.outputs.writers import FORMATS, write_output
 from selfsam_d2.slides.grid import tile_grid
 from selfsam_d2.slides.labels import write_label_pyramid
@@ -26,6 +29,8 @@ from selfsam_d2.slides.result import SlideNuclei
 from selfsam_d2.slides.seams import settle
 from selfsam_d2.slides.store import TileStore
 from selfsam_d2.slides.writers import SLIDE_WRITERS, refusal, write_slide_output
+from tests.outputs.label_maps import LABEL_MAPS
+from tests.outputs.qupath import check_against_labels
 
 SIZE = (190, 150)
 SUFFIXES = {"labels": "_labels.ome.tif", "overlay": "_overlay.png", "coco": ".coco.json"}
@@ -64,11 +69,11 @@ def files(planted: Any, finder: Any, tmp_path_factory: Any) -> tuple[Path, Path,
     whole = finder()(image, name="tissue.svs", microns_per_pixel=0.5)
     assert len(nuclei) == len(whole) > 25
     for name in SLIDE_WRITERS:
-        for each, write, given in (
+        for each, write, source in (
             ("slide", write_slide_output, nuclei), ("image", write_output, whole),
         ):  # fmt: skip
             (folder / each).mkdir(exist_ok=True)
-            path = write(name, given, folder / each, "a", "Cell")
+            path = write(name, source, folder / each, "a", "Cell")
             assert path.is_file()
             if each == "slide":
                 assert path.name == "a" + SUFFIXES.get(name, f".{name}")
@@ -114,9 +119,39 @@ def test_geojson_holds_the_same_outlines(files: Any) -> None:
         for content in (slide, image)
     )
     assert first == second
-    for feature, row in zip(slide["features"], rows(files[0] / "a.csv")[1:], strict=True):
+    assert not {each["id"] for each in slide["features"]} & {e["id"] for e in image["features"]}
+    features = check_against_labels(files[0] / "a.geojson", read_labels(files[0]))
+    for feature, row in zip(features, rows(files[0] / "a.csv")[1:], strict=True):
+        assert feature["properties"]["name"] == row[0]
         assert shape(feature["geometry"]).area == float(row[2])
         assert feature["properties"]["classification"]["name"] == "Cell"
+
+
+@given(LABEL_MAPS)
+@settings(deadline=None, max_examples=30)
+def test_nuclei_of_any_shape_on_seams_are_geojson_of_qupath(map_: Any) -> None:
+    """All tiles see the nuclei whole, or cut by their border."""
+    size = (map_.shape[1], map_.shape[0])
+    image = np.zeros((*map_.shape, 3), dtype=np.uint8)
+    tiles = tile_grid(*size, 12, 8)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = TileStore(folder / "store", {})
+        for tile in tiles:
+            left, top, right, bottom = tile.region
+            ids, seen = np.unique(map_[top:bottom, left:right], return_inverse=True)
+            seen = seen.reshape(bottom - top, right - left) + int(ids[0] != 0)
+            found = NucleiPrediction(
+                image=image[top:bottom, left:right],
+                instance_map=seen.astype(np.int32),
+                scores=np.full(seen.max(), 0.9, dtype=np.float32),
+                foreground=(seen > 0).astype(np.float32),
+            )
+            store.write(tile, collect_nuclei(found, tile, size, 4, 0.5))
+        nuclei = SlideNuclei(ArraySlide(image), store, tiles, 0.5)
+        path = write_slide_output("geojson", nuclei, folder, "a", "Cell")
+        write_slide_output("labels", nuclei, folder, "a", "Cell")
+        assert len(check_against_labels(path, read_labels(folder))) == len(nuclei)
 
 
 def read_labels(folder: Path) -> Any:
@@ -191,6 +226,8 @@ def test_boxes_of_nuclei_trimmed_at_seams_are_tight(
     write_label_pyramid(disagreeing, tmp_path / "a.tif")
     areas = np.bincount(tifffile.imread(tmp_path / "a.tif").ravel())[1:]
     assert areas.tolist() == [each["area"] for each in annotations]
+    path = write_slide_output("geojson", disagreeing, tmp_path, "a", "Cell")
+    check_against_labels(path, tifffile.imread(tmp_path / "a.tif"))
 
 
 @pytest.mark.parametrize("height", [20, SIZE[1]])

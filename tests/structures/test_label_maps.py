@@ -112,6 +112,27 @@ def test_truncated_files(tmp_path, name, share):
         read_label_map(path)
 
 
+def test_a_header_may_ask_for_more_memory_than_there_is(tmp_path):
+    """No machine has it, but a file that is whole may be too large for one that has less."""
+    path = write(tmp_path / "a.npy", np.zeros((10, 10)))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"(10, 10), }" + b" " * 12, b"(10000000000000, 10), }"))
+    assert len(path.read_bytes()) == len(content)
+    with pytest.raises(InputError, match=r"a\.npy: needs more memory .*, or its header is damaged"):
+        read_label_map(path)
+
+
+def test_memory_that_tifffile_lacks_is_not_asked_of_pillow(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.tif", LABELS.astype(np.uint8))
+
+    def fails(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(tifffile.TiffFile, "asarray", fails)
+    with pytest.raises(InputError, match=r"a\.tif: needs more memory than there is"):
+        read_label_map(path)
+
+
 def test_missing_and_unknown_files(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_label_map(tmp_path / "a.png")

@@ -7,6 +7,7 @@ its pixels, so that nuclei without a point are not taken for background.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,11 +32,13 @@ from selfsam_d2.data.point_datasets.regions import (
     SlideFormats,
     opened_regions,
 )
-from selfsam_d2.data.point_datasets.summary import problems
+from selfsam_d2.data.point_datasets.summary import problems, resolution_text
 from selfsam_d2.data.point_datasets.tiles import Tile, plan_tiles
 from selfsam_d2.errors import InputError
 
 __all__ = ["WrittenPoints", "write_point_dataset"]
+
+MICRONS = "microns_per_pixel"  # key of an image in the JSON
 
 
 @dataclass
@@ -47,6 +50,7 @@ class WrittenPoints:
         image_root: its file names are relative to it.
         images: in the JSON.
         points: in the JSON.
+        microns_per_pixel: of each image in the JSON, um; None: unknown.
         tiles: name of an image -> number of its tiles, where it was cut.
     """
 
@@ -54,13 +58,16 @@ class WrittenPoints:
     image_root: Path
     images: int = 0
     points: int = 0
+    microns_per_pixel: list[float | None] = field(default_factory=list)
     tiles: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> str:
-        """Two lines: the counts, and how the dataset is used."""
+        """Two lines: counts and resolution, and how the dataset is used, for a shell."""
+        resolution = resolution_text(self.microns_per_pixel)
+        typed = (self.json_file.stem, str(self.json_file), str(self.image_root))
         return (
-            f"{self.json_file}: {self.images} images, {self.points} points\n"
-            f"use it with: --register {self.json_file.stem} {self.json_file} {self.image_root}\n"
+            f"{self.json_file}: {self.images} images, {self.points} points{resolution}\n"
+            f"use it with: --register {' '.join(map(shlex.quote, typed))}\n"
         )
 
 
@@ -94,32 +101,52 @@ def write_point_dataset(
             checked.image_root, f"no point that can be used: {'; '.join(problems(checked))}"
         )
     builder = _CocoBuilder(sorted({name for image in images for name in image.classes}))
-    large = {image.path for image in images if image.is_slide or max(image.size) > tile}
     written = WrittenPoints(output, checked.image_root)
-    if not large:
+    if any(_is_cut(image, tile) for image in images):
+        written.image_root = tiles_to or output.with_name(f"{output.stem}_tiles")
+        written.tiles = _fill_folder(written.image_root, images, tile, formats, builder)
+    else:
         for image in images:
             builder.add_image(image)
+    try:
         write_coco_json(output, builder.coco)
-    else:
-        target = tiles_to or output.with_name(f"{output.stem}_tiles")
-        with _new_folder(target) as folder:
-            for image in images:
-                if image.path in large:
-                    with opened_regions(image.path, formats) as read_region:
-                        count = _write_tiles(image, read_region, folder, tile, builder)
-                    written.tiles[image.path.name] = count
-                else:
-                    _copy(image.path, folder)
-                    builder.add_image(image)
-        written.image_root = target
-        try:
-            write_coco_json(output, builder.coco)
-        except InputError:
-            shutil.rmtree(target)
-            raise
+    except InputError:
+        if written.tiles:
+            shutil.rmtree(written.image_root)
+        raise
     written.images = len(builder.coco["images"])
     written.points = builder.points
+    written.microns_per_pixel = [each.get(MICRONS) for each in builder.coco["images"]]
     return written
+
+
+def _is_cut(image: CheckedImage, tile: int) -> bool:
+    return image.is_slide or max(image.size) > tile
+
+
+def _fill_folder(
+    target: Path,
+    images: list[CheckedImage],
+    tile: int,
+    formats: SlideFormats,
+    builder: _CocoBuilder,
+) -> dict[str, int]:
+    """Make a folder of tiles, and of copies of the images that are not cut.
+
+    Returns:
+        name of an image -> number of its tiles, of those that were cut.
+    """
+    tiles = {}
+    with _new_folder(target) as folder:
+        for image in images:
+            if _is_cut(image, tile):
+                with opened_regions(image.path, formats) as read_region:
+                    count = _write_tiles(image, read_region, folder, tile, builder)
+                tiles[image.path.name] = count
+            else:
+                _copy(image.path, folder)
+                builder.add_image(image)
+    return tiles
 
 
 class _CocoBuilder:
@@ -141,7 +168,8 @@ class _CocoBuilder:
     def add_image(self, image: CheckedImage) -> None:
         """Add an image that is not cut."""
         annotated = None if image.area is None else area_mask(image.area, (0, 0), image.size)
-        self.add(image.path.name, image.size, image.points, image.classes, annotated)
+        known = _resolution(image)
+        self.add(image.path.name, image.size, image.points, image.classes, annotated, **known)
 
     def add(
         self,
@@ -152,7 +180,10 @@ class _CocoBuilder:
         annotated: npt.NDArray[np.bool_] | None,
         **more: Any,
     ) -> None:
-        """Add an image of ``size`` with its points; ``annotated``: size, None is everything."""
+        """Add an image of ``size`` with its points; ``annotated``: size, None is everything.
+
+        ``more``: further keys of the image.
+        """
         image_id = len(self.coco["images"]) + 1
         entry = {"id": image_id, "file_name": file_name, "height": size[0], "width": size[1]}
         self.coco["images"].append({**entry, **more})
@@ -171,6 +202,11 @@ class _CocoBuilder:
         self.coco["annotations"].append(
             {"id": annotation_id, "image_id": image_id, "category_id": category_id, **content}
         )
+
+
+def _resolution(image: CheckedImage) -> dict[str, float]:
+    microns = image.microns_per_pixel
+    return {} if microns is None else {MICRONS: microns}
 
 
 def _write_tiles(
@@ -196,6 +232,7 @@ def _write_tiles(
             np.clip(image.points[each.points] - (x0, y0), 0, limit),
             [image.classes[index] for index in each.points],
             area_mask(each.area, (x0, y0), size),
+            **_resolution(image),
             source_file=image.path.name,
             source_offset=[x0, y0],
         )

@@ -7,18 +7,33 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from selfsam_d2.data.images import IMAGE_SUFFIXES, find_images
+from selfsam_d2.data.images import IMAGE_SUFFIXES
 from selfsam_d2.data.point_datasets.output_file import check_output, is_earlier_output
 from selfsam_d2.data.point_datasets.regions import NO_SLIDES, SlideFormats, SlideHeader
 from selfsam_d2.data.point_files.formats import AUTO, POINT_SUFFIXES, read_point_file
 from selfsam_d2.data.point_files.point_set import PointSet, ReadOptions
-from selfsam_d2.errors import InputError
 from selfsam_d2.structures.image_files import files_by_stem, require_file
 
-__all__ = ["ImagePairs", "pair_images_and_points"]
+__all__ = ["ImagePairs", "StrayPoints", "pair_images_and_points"]
 
-# um; shows which images a file names before it is known which of them are slides.
+# um; shows which images a file names before it is known what these state.
 ANY_RESOLUTION = 1.0
+
+
+@dataclass(frozen=True)
+class StrayPoints:
+    """Points that no image belongs to.
+
+    Attributes:
+        file: their file.
+        image: the image that is named in it; None: it names none.
+    """
+
+    file: Path
+    image: str | None = None
+
+    def __str__(self) -> str:
+        return self.file.name if self.image is None else f"{self.image} in {self.file.name}"
 
 
 @dataclass
@@ -27,17 +42,19 @@ class ImagePairs:
 
     Attributes:
         image_root: folder of the images.
-        images: stem -> image; slides only where they have points.
+        images: stem -> image or slide, without points too; not the further files of a slide.
         points: stem -> its points, for every image; empty where no file has any.
-        without_image: files, or images named in files, that no image belongs to.
-        slides: stem -> header, of the images that are slides.
+        without_image: points that no image belongs to.
+        slides: stem -> header, of the images with points that are slides.
+        microns_per_pixel: stem -> um, of the images with points whose resolution is known.
     """
 
     image_root: Path
     images: dict[str, Path]
     points: dict[str, PointSet]
-    without_image: list[str] = field(default_factory=list)
+    without_image: list[StrayPoints] = field(default_factory=list)
     slides: dict[str, SlideHeader] = field(default_factory=dict)
+    microns_per_pixel: dict[str, float] = field(default_factory=dict)
 
 
 def pair_images_and_points(
@@ -52,8 +69,8 @@ def pair_images_and_points(
 
     A file that names its images (CSV with such a column, COCO) is paired by these names, any other
     by its own: ``a.geojson`` and ``a.png.geojson`` belong to ``a.png``. One image and one file that
-    names none belong together whatever they are called. Slides count where they have points, and
-    their resolution is that of points in um.
+    names none belong together whatever they are called. Only what has points is opened. The
+    resolution that a slide or image states is that of its points in um.
 
     Args:
         images: an image, or a folder of them.
@@ -67,27 +84,39 @@ def pair_images_and_points(
         InputError: a path is missing, a slide cannot be opened, a point file cannot be used, or
             ``output`` would replace a file that is not its own.
     """
-    found, slides = _images(images, formats)
-    paths = slides | found
+    paths = _images(images, formats)
     files = _point_files(points, output)
     if output is not None:
         check_output(output, paths.values(), files)
     root = images if images.is_dir() else images.parent
-    pairs = ImagePairs(root, dict(found), {stem: PointSet() for stem in found})
+    pairs = ImagePairs(root, {}, {})
     single = next(iter(paths)) if not (images.is_dir() or points.is_dir()) else None
     candidates = _Candidates(paths, single, formats)
     for file in files:
         for name, point_set in _read(file, options, file_format, candidates).items():
             stem = candidates.stem(file, name)
             if stem is None:
-                pairs.without_image.append(str(file) if name is None else f"{name} in {file}")
-                continue
-            pairs.images.setdefault(stem, paths[stem])
-            pairs.points.setdefault(stem, PointSet()).extend(point_set)
-            header = candidates.header(stem)
-            if header is not None:
-                pairs.slides[stem] = header
+                pairs.without_image.append(StrayPoints(file, name))
+            else:
+                pairs.points.setdefault(stem, PointSet()).extend(point_set)
+    _add_headers(pairs, candidates, options.microns_per_pixel)
+    parts = {paths[stem].suffix.lower() for stem, each in pairs.slides.items() if each.has_parts}
+    for stem, path in paths.items():
+        if stem in pairs.points or path.suffix.lower() not in parts:
+            pairs.images[stem] = path
+            pairs.points.setdefault(stem, PointSet())
     return pairs
+
+
+def _add_headers(pairs: ImagePairs, candidates: _Candidates, given: float | None) -> None:
+    """What is known of the images that have points; ``given``: resolution of all of them, um."""
+    for stem in pairs.points:
+        header = candidates.header(stem)
+        if header is not None:
+            pairs.slides[stem] = header
+        microns = given or candidates.microns(stem)
+        if microns is not None:
+            pairs.microns_per_pixel[stem] = microns
 
 
 @dataclass
@@ -99,12 +128,14 @@ class _Candidates:
         single: the stem of the only one, where also the points are one file.
         formats: what opens slides.
         headers: of those that were opened; None: no slide.
+        stated: um per px of images, of those that were asked; None: unknown.
     """
 
     paths: dict[str, Path]
     single: str | None
     formats: SlideFormats
     headers: dict[str, SlideHeader | None] = field(default_factory=dict)
+    stated: dict[str, float | None] = field(default_factory=dict)
 
     def stem(self, file: Path, name: str | None) -> str | None:
         """Whose points stand in ``file`` under ``name``; None: nobody's."""
@@ -118,19 +149,25 @@ class _Candidates:
             self.headers[stem] = self.formats.header(self.paths[stem])
         return self.headers[stem]
 
-    def resolution(self, file: Path, name: str | None) -> float | None:
-        """That of the slide whose points these are, um; None: unknown."""
-        stem = self.stem(file, name)
-        if stem is None:
-            return ANY_RESOLUTION
+    def microns(self, stem: str) -> float | None:
+        """What a slide or an image states, um per px; None: nothing."""
         header = self.header(stem)
-        return None if header is None else header.microns_per_pixel
+        if header is not None:
+            return header.microns_per_pixel
+        if stem not in self.stated:
+            self.stated[stem] = self.formats.image_microns(self.paths[stem])
+        return self.stated[stem]
+
+    def resolution(self, file: Path, name: str | None) -> float | None:
+        """That of the image whose points these are, um; None: unknown."""
+        stem = self.stem(file, name)
+        return ANY_RESOLUTION if stem is None else self.microns(stem)
 
 
 def _read(
     file: Path, options: ReadOptions, file_format: str, candidates: _Candidates
 ) -> dict[str | None, PointSet]:
-    """Name of an image -> its points, in px by the resolution of that image if it is a slide."""
+    """Name of an image -> its points, in px by the resolution that the image states."""
 
     @cache
     def read(resolution: float | None) -> dict[str | None, PointSet]:
@@ -151,22 +188,12 @@ def _point_files(points: Path, output: Path | None) -> list[Path]:
     return [file for file in files if not file.samefile(output)]
 
 
-def _images(path: Path, formats: SlideFormats) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and whole slides by stem."""
-    if not path.is_dir():
-        require_file(path)
-        return {path.stem: path}, {}
-    slides = {
-        each.stem: each
-        for each in sorted(path.iterdir())
-        if each.suffix.lower() in formats.suffixes and not each.name.startswith(".")
-    }
-    try:
-        return find_images(path), slides
-    except InputError:
-        if slides and not any(each.suffix.lower() in IMAGE_SUFFIXES for each in path.iterdir()):
-            return {}, slides
-        raise
+def _images(path: Path, formats: SlideFormats) -> dict[str, Path]:
+    """Images and slides by stem."""
+    if path.is_dir():
+        return files_by_stem(path, IMAGE_SUFFIXES | formats.suffixes, "image")
+    require_file(path)
+    return {path.stem: path}
 
 
 def _match(name: str, images: dict[str, Path]) -> str | None:

@@ -18,39 +18,52 @@ from shapely.geometry.base import BaseGeometry
 from selfsam_d2.data.images import image_size
 from selfsam_d2.data.point_datasets.annotated_area import area_around_points, area_of_regions
 from selfsam_d2.data.point_datasets.coverage import covered_share, is_one_part
-from selfsam_d2.data.point_datasets.pairs import ImagePairs
-from selfsam_d2.data.point_datasets.regions import SlideHeader
+from selfsam_d2.data.point_datasets.pairs import ImagePairs, StrayPoints
 from selfsam_d2.data.point_files.point_set import PointSet
 from selfsam_d2.errors import InputError
 
-__all__ = ["DOUBLE_DISTANCE", "CheckedImage", "check_images_and_points", "double_points"]
+__all__ = [
+    "DOUBLE_DISTANCE",
+    "NOT_MEASURED",
+    "CheckedImage",
+    "CheckedPoints",
+    "check_images_and_points",
+    "double_points",
+]
 
 DOUBLE_DISTANCE = 2.0
+# Size of an image that no file has points of.
+NOT_MEASURED = (0, 0)
 # Rounding of overlays of polygons, px.
 TOLERANCE = 1e-6
 
 
+def _none() -> npt.NDArray[np.float64]:
+    return np.empty((0, 2))
+
+
 @dataclass
 class CheckedImage:
-    """An image with the points that are kept, and counts of those that are not.
+    """An image with the points that are kept, and those that are not.
 
     Attributes:
         path: the image.
-        size: (height, width), px.
+        size: (height, width), px; :data:`NOT_MEASURED` where no file has points of it.
         points: (N, 2) xy, px, 0 <= x < width and 0 <= y < height.
         classes: N names; "" where none is given.
         area: the annotated area, polygons in px; None: the whole image.
         has_regions: whether the area was drawn, not made from the points.
-        left_out: points of other classes than wanted.
-        outside: points outside the image.
-        doubles: points less than :data:`DOUBLE_DISTANCE` px from an earlier one.
-        off_region: points outside of the regions that were drawn.
-        unused_outlines: outlines that are no regions.
-        ignored: points of classes that QuPath ignores.
+        left_out: (K, 2) points of other classes than wanted.
+        outside: (K, 2) points outside the image.
+        doubles: (K, 2) points less than :data:`DOUBLE_DISTANCE` px from an earlier one.
+        off_region: (K, 2) points outside of the regions that were drawn.
+        unused_outlines: number of outlines that are no regions.
+        ignored: number of points of classes that QuPath ignores.
         covered: share of the image that its points lie in, of any class; None: not the whole image
             counts as annotated.
         one_part: whether they lie in one part of an image that counts as annotated as a whole.
         is_slide: whether it is read region by region.
+        microns_per_pixel: um; None: unknown.
     """
 
     path: Path
@@ -59,22 +72,24 @@ class CheckedImage:
     classes: list[str]
     area: BaseGeometry | None = None
     has_regions: bool = False
-    left_out: int = 0
-    outside: int = 0
-    doubles: int = 0
-    off_region: int = 0
+    left_out: npt.NDArray[np.float64] = field(default_factory=_none)
+    outside: npt.NDArray[np.float64] = field(default_factory=_none)
+    doubles: npt.NDArray[np.float64] = field(default_factory=_none)
+    off_region: npt.NDArray[np.float64] = field(default_factory=_none)
     unused_outlines: int = 0
     ignored: int = 0
     covered: float | None = None
     one_part: bool = False
     is_slide: bool = False
+    microns_per_pixel: float | None = None
 
-    def keep(self, which: npt.ArrayLike) -> int:
-        """Keep the points for which an entry of (N,) is true; how many were dropped."""
+    def keep(self, which: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Keep the points for which an entry of (N,) is true; (K, 2) those that were dropped."""
         kept = np.asarray(which, dtype=np.bool_)
+        dropped = self.points[~kept]
         self.points = self.points[kept]
         self.classes = [name for name, keep in zip(self.classes, kept, strict=True) if keep]
-        return int((~kept).sum())
+        return dropped
 
 
 @dataclass
@@ -84,12 +99,12 @@ class CheckedPoints:
     Attributes:
         image_root: folder of the images.
         images: all of them, without points too.
-        without_image: point files, or images named in them, that no image belongs to.
+        without_image: points that no image belongs to.
     """
 
     image_root: Path
     images: list[CheckedImage]
-    without_image: list[str] = field(default_factory=list)
+    without_image: list[StrayPoints] = field(default_factory=list)
 
 
 def check_images_and_points(
@@ -101,7 +116,7 @@ def check_images_and_points(
 ) -> CheckedPoints:
     """Drop what cannot be used, and find the annotated area of each image.
 
-    Only headers of images are read.
+    Only headers are read, and of images that no file has points of not even these.
 
     Args:
         pairs: images and their points.
@@ -118,14 +133,18 @@ def check_images_and_points(
         if name not in found:
             there = ", ".join(each or "(none)" for each in found) or "no point at all"
             raise InputError("--classes", f"no point has the class {name}; there are: {there}")
-    return CheckedPoints(
-        pairs.image_root,
-        [
-            _checked(path, pairs.slides.get(stem), pairs.points[stem], whole_up_to, classes, margin)
-            for stem, path in pairs.images.items()
-        ],
-        pairs.without_image,
-    )
+    images = []
+    for stem, path in pairs.images.items():
+        read, slide = pairs.points[stem], pairs.slides.get(stem)
+        image = CheckedImage(path, NOT_MEASURED, read.xy(), list(read.classes))
+        image.unused_outlines, image.ignored = read.unused_outlines, read.ignored
+        image.is_slide = slide is not None
+        image.microns_per_pixel = pairs.microns_per_pixel.get(stem)
+        if read.points:
+            image.size = image_size(path) if slide is None else slide.size
+            _check(image, read, whole_up_to, classes, margin)
+        images.append(image)
+    return CheckedPoints(pairs.image_root, images, pairs.without_image)
 
 
 def double_points(points: npt.NDArray[np.float64], distance: float) -> npt.NDArray[np.bool_]:
@@ -150,18 +169,15 @@ def double_points(points: npt.NDArray[np.float64], distance: float) -> npt.NDArr
     return dropped
 
 
-def _checked(
-    path: Path,
-    slide: SlideHeader | None,
+def _check(
+    image: CheckedImage,
     found: PointSet,
     whole_up_to: int,
     classes: Collection[str],
     margin: float | None,
-) -> CheckedImage:
-    size = image_size(path) if slide is None else slide.size
-    image = CheckedImage(path, size, found.xy(), list(found.classes))
-    image.is_slide = slide is not None
-    image.unused_outlines, image.ignored = found.unused_outlines, found.ignored
+) -> None:
+    """Drop points of an image that was measured, and find its annotated area."""
+    size = image.size
     if classes:
         image.left_out = image.keep([name in classes for name in image.classes])
     image.outside = image.keep(_are_inside(image.points, size))
@@ -178,7 +194,6 @@ def _checked(
         every = every[_are_inside(every, size)]
         every = every[~double_points(every, DOUBLE_DISTANCE)]
         image.covered, image.one_part = covered_share(every, size), is_one_part(every, size)
-    return image
 
 
 def _are_inside(points: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:

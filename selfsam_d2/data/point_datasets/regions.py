@@ -26,9 +26,11 @@ class OpenSlide(Protocol):
 
     Attributes:
         microns_per_pixel: um; None: unknown.
+        series: what the files of a slide have in common; None: the slide is one file.
     """
 
     microns_per_pixel: float | None
+    series: str | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,10 +50,16 @@ class SlideHeader:
     Attributes:
         size: (height, width), px.
         microns_per_pixel: um; None: unknown.
+        has_parts: whether other files of its folder belong to it.
     """
 
     size: tuple[int, int]
     microns_per_pixel: float | None
+    has_parts: bool = False
+
+
+def _says_nothing(_: Path) -> None:
+    """No resolution."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,12 @@ class SlideFormats:
     Attributes:
         suffixes: of files that are nothing else, in lower case with the dot.
         open: the slide of a path, to be closed; None: it is an image that is read whole.
+        image_microns: um per px that an image which is read whole states; None: none.
     """
 
     suffixes: frozenset[str]
     open: Callable[[Path], OpenSlide | None]
+    image_microns: Callable[[Path], float | None] = _says_nothing
 
     def header(self, path: Path) -> SlideHeader | None:
         """The header of a slide; None: it is an image.
@@ -76,7 +86,7 @@ class SlideFormats:
         if slide is None:
             return None
         width, height = slide.size
-        header = SlideHeader((height, width), slide.microns_per_pixel)
+        header = SlideHeader((height, width), slide.microns_per_pixel, slide.series is not None)
         slide.close()
         return header
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -31,14 +32,15 @@ def paint(path, size, points):
     Image.fromarray(pixels).save(path)
 
 
-def check(folder, sets, tile=300):
+def check(folder, sets, tile=300, microns=None):
     """Checked images; a set of points is painted into an image of its name."""
     paths = {}
     for name, (size, points) in sets.items():
         paths[name] = folder / f"{name}.png"
         paint(paths[name], size, points.points)
     points = {name: each for name, (_, each) in sets.items()}
-    return check_images_and_points(ImagePairs(folder, paths, points), whole_up_to=tile)
+    pairs = ImagePairs(folder, paths, points, microns_per_pixel=microns or {})
+    return check_images_and_points(pairs, whole_up_to=tile)
 
 
 def point_set(points, regions=(), name=""):
@@ -141,6 +143,40 @@ def test_small_images_go_along_with_tiles(tmp_path, folder):
         write_point_dataset(checked, tmp_path / "t.json", tile=300, tiles_to=tiles)
 
 
+def test_the_resolution_goes_into_the_file_where_it_is_known(tmp_path, folder):
+    sets = {"a": ((400, 400), point_set([(20, 20)])), "b": ((80, 90), point_set([(5, 6)]))}
+    for number, (names, text) in enumerate(
+        (((), ""), (("a", "b"), ", 0.5 µm/px"), (("a",), ", 0.5 µm/px (unknown of 1)"))
+    ):
+        checked = check(folder, sets, microns=dict.fromkeys(names, 0.5))
+        output = tmp_path / f"{number}.json"
+        written = write_point_dataset(checked, output, tile=300)
+        stated = {
+            image["file_name"]: image.get("microns_per_pixel", "not there")
+            for image in json.loads(output.read_text())["images"]
+        }
+        expected = {name: 0.5 if name in names else "not there" for name in "ab"}
+        assert stated == {"a_tile0001.png": expected["a"], "b.png": expected["b"]}
+        assert written.summary().splitlines()[0] == f"{output}: 2 images, 2 points{text}"
+        loaded = load_coco_json(output, written.image_root)
+        again = [each.get("microns_per_pixel", "not there") for each in loaded]
+        assert again == [*stated.values()]
+
+
+def test_the_command_can_be_copied_into_a_shell(tmp_path, folder):
+    blank = tmp_path / "Präparate von $HOME's"
+    checked = check(folder, {"a": ((80, 90), point_set([(5, 6)]))})
+    checked.image_root = blank / "images"
+    written = write_point_dataset(checked, blank / "my set.json", tile=300)
+    command = written.summary().splitlines()[1].removeprefix("use it with: ")
+    typed = ["sh", "-c", f"printf '%s\n' {command}"]
+    printed = subprocess.run(typed, capture_output=True, text=True, check=True).stdout
+    expected = ["--register", "my set", str(blank / "my set.json"), str(blank / "images")]
+    assert printed.splitlines() == expected
+    plain = write_point_dataset(checked, tmp_path / "t.json", tile=300).summary()
+    assert plain.splitlines()[1].startswith(f"use it with: --register t {tmp_path}/t.json ")
+
+
 def leftovers(tmp_path):
     return {path.name for path in tmp_path.iterdir()} - {"images", "blocked"}
 
@@ -169,7 +205,7 @@ def test_nothing_is_half_written(tmp_path, folder):
 
 def test_no_point_at_all(tmp_path, folder):
     checked = check(folder, {"a": ((80, 90), point_set([]))})
-    with pytest.raises(InputError, match=r"no point that can be used: 1 images without points"):
+    with pytest.raises(InputError, match=r"no point that can be used: 1 image without points"):
         write_point_dataset(checked, tmp_path / "t.json", tile=300)
     assert leftovers(tmp_path) == set()
 

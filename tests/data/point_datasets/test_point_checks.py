@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from selfsam_d2.data.point_datasets.pairs import ImagePairs
-from selfsam_d2.data.point_datasets.point_checks import check_images_and_points, double_points
-from selfsam_d2.data.point_datasets.summary import problems, summary_table
+from selfsam_d2.data.point_datasets.point_checks import (
+    NOT_MEASURED,
+    check_images_and_points,
+    double_points,
+)
 from selfsam_d2.data.point_files.point_set import PointSet
 from selfsam_d2.errors import InputError
 
@@ -21,7 +24,7 @@ WIDTH, HEIGHT = 400, 300
 def checked(tmp_path, point_set, whole_up_to=1024, **options):
     path = tmp_path / "a.png"
     Image.new("RGB", (WIDTH, HEIGHT), (200, 100, 180)).save(path)
-    pairs = ImagePairs(tmp_path, {"a": path}, {"a": point_set}, ["stray.csv"])
+    pairs = ImagePairs(tmp_path, {"a": path}, {"a": point_set})
     return check_images_and_points(pairs, whole_up_to=whole_up_to, **options)
 
 
@@ -32,7 +35,7 @@ def points_of(*points, regions=()):
 def test_outside_is_half_open(tmp_path):
     edge = [(0, 0), (WIDTH - 0.01, HEIGHT - 0.01), (WIDTH, 5), (5, HEIGHT), (-0.01, 5), (50, 60)]
     (image,) = checked(tmp_path, points_of(*edge)).images
-    assert image.outside == 3
+    assert image.outside.tolist() == [list(each) for each in edge[2:5]]
     assert image.points.tolist() == [list(edge[0]), list(edge[1]), list(edge[5])]
     assert image.area is None
 
@@ -42,7 +45,7 @@ def test_the_later_of_two_near_points_goes(tmp_path):
     (image,) = checked(tmp_path, points_of(*points)).images
     # The second is dropped, so it drops none itself; exactly two px apart are two nuclei.
     assert image.points.tolist() == [[10, 10], [12, 10], [100, 100]]
-    assert image.doubles == 3
+    assert image.doubles.tolist() == [[11.9, 10], [13.5, 10], [10, 10]]
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,11 +66,12 @@ def test_points_outside_of_drawn_regions_go(tmp_path):
     regions = [shapely.box(50, 50, 100, 100)]
     inside, near, far = (60, 60), (104, 60), (200, 200)
     (image,) = checked(tmp_path, points_of(inside, near, far, regions=regions)).images
-    assert (image.points.tolist(), image.off_region) == ([list(inside)], 2)
+    assert image.points.tolist() == [list(inside)]
+    assert image.off_region.tolist() == [list(near), list(far)]
     assert image.has_regions
     assert image.area.equals(regions[0])
     (image,) = checked(tmp_path, points_of(inside, near, far, regions=regions), margin=5).images
-    assert (len(image.points), image.off_region) == (2, 1)
+    assert (len(image.points), len(image.off_region)) == (2, 1)
 
 
 def test_of_a_large_image_only_the_neighbourhood_counts(tmp_path):
@@ -83,52 +87,46 @@ def test_classes_are_chosen(tmp_path):
     found = PointSet([(10, 10), (50, 50), (90, 90), (130, 90)], ["Tumor", "", "Stroma", "Tumor"])
     (image,) = checked(tmp_path, found, classes=["Tumor"]).images
     assert image.points.tolist() == [[10, 10], [130, 90]]
-    assert (image.classes, image.left_out) == (["Tumor", "Tumor"], 2)
+    assert image.classes == ["Tumor", "Tumor"]
+    assert image.left_out.tolist() == [[50, 50], [90, 90]]
     with pytest.raises(
         InputError, match=r"no point has the class Tumour; .*\(none\), Stroma, Tumor"
     ):
         checked(tmp_path, found, classes=["Tumour"])
 
 
-def test_the_table_and_the_problems(tmp_path):
-    found = PointSet([(10, 10), (10, 11), (900, 5), (90, 90)], ["T", "T", "T", ""], [], 4, 7)
-    result = checked(tmp_path, found)
-    table = summary_table(result, {"a.png": 3}).splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    columns = ["image", "tiles", "points", "(no class)", "T", "other classes", "outside image"]
-    more = ["double", "outside regions", "outlines not used", "points cover"]
-    assert cells[0] == [*columns, *more]
-    assert cells[2] == ["a.png", "3", "2", "1", "1", "0", "1", "1", "0", "4", "5%"]
-    assert cells[3] == ["all", *cells[2][1:-1], ""]
-    assert table[4:] == [
-        "points of classes that QuPath ignores (*), left out: 7 of a.png",
-        "points without an image, left out: stray.csv",
-    ]
-    assert problems(result) == [
-        "1 points outside their image (a.png)",
-        "1 points less than 2 px from another (a.png)",
-        "1 point files without an image (stray.csv)",
-    ]
-    empty = checked(tmp_path, PointSet())
-    assert "images without points, left out: a.png" in summary_table(empty, {})
-    assert problems(empty)[0] == "1 images without points (a.png)"
+def test_what_has_no_points_is_not_measured(tmp_path):
+    """It may be larger than is read, or no image at all."""
+    (tmp_path / "b.tif").write_text("no image")
+    regions = [shapely.box(50, 50, 100, 100)]
+    empty = PointSet([], [], regions, unused_outlines=4, ignored=7)
+    pairs = ImagePairs(tmp_path, {"b": tmp_path / "b.tif"}, {"b": empty})
+    (image,) = check_images_and_points(pairs, whole_up_to=100).images
+    assert (image.size, image.points.shape) == (NOT_MEASURED, (0, 2))
+    assert (image.area, image.covered, image.one_part) == (None, None, False)
+    assert (image.unused_outlines, image.ignored) == (4, 7)
+    pairs.points["b"] = points_of((1, 2))
+    with pytest.raises(InputError, match=r"b\.tif: damaged or not an image"):
+        check_images_and_points(pairs, whole_up_to=100)
+
+
+def test_the_resolution_is_that_of_the_pair(tmp_path):
+    for name in "ab":
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{name}.png")
+    paths = {name: tmp_path / f"{name}.png" for name in "ab"}
+    points = {name: points_of((9, 9)) for name in "ab"}
+    pairs = ImagePairs(tmp_path, paths, points, microns_per_pixel={"b": 0.5})
+    found = check_images_and_points(pairs, whole_up_to=1024).images
+    assert [image.microns_per_pixel for image in found] == [None, 0.5]
 
 
 CORNER_ONLY = [(10 + 15 * (k % 5), 10 + 15 * (k // 5)) for k in range(20)]
 
 
-def test_points_in_one_corner_of_an_image_without_outline_are_named(tmp_path):
+def test_points_in_one_corner_of_an_image_without_outline(tmp_path):
     result = checked(tmp_path, points_of(*CORNER_ONLY))
     assert result.images[0].covered == 60 * 45 / (WIDTH * HEIGHT)
-    assert problems(result)[0] == (
-        "1 images with points in one part only, without an outline (a.png: 2%)"
-    )
-    table = summary_table(result, {}).splitlines()
-    assert table[2].endswith("| 2%             |")
-    assert table[4] == (
-        "points in one part of an image only, all of which counts as annotated; outline what you "
-        "looked at: a.png (20 points in 2%)"
-    )
+    assert result.images[0].one_part
 
 
 def test_points_in_one_corner_are_well_where_the_rest_is_not_annotated(tmp_path):
@@ -139,7 +137,6 @@ def test_points_in_one_corner_are_well_where_the_rest_is_not_annotated(tmp_path)
     ):
         result = checked(tmp_path, found, whole_up_to)
         assert (result.images[0].covered, result.images[0].one_part) == (None, False)
-        assert "one part" not in summary_table(result, {}) + "".join(problems(result))
 
 
 def test_points_of_other_classes_tell_where_somebody_looked(tmp_path):
