@@ -49,7 +49,7 @@ APP_REQUIREMENTS = ["gradio>=6,<7"]
 SLIDES_REQUIREMENTS = ["tiffslide>=2.4", "imagecodecs>=2023.7"]
 
 # For the formats that tiffslide does not read.
-OPENSLIDE_REQUIREMENTS = ["openslide-python>=1.3", "openslide-bin>=4"]
+OPENSLIDE_REQUIREMENTS = ["openslide-python>=1.3", "openslide-bin>=4.0.1"]
 
 RAY_REQUIREMENTS = ["ray>=2.9,<3"]
 
@@ -63,6 +63,8 @@ TEST_REQUIREMENTS = [
     *RAY_REQUIREMENTS,
     "pytest>=8",
     "hypothesis>=6.90,<7",
+    # GeoJSON is held against a schema.
+    "jsonschema>=4.18,<5",
     "onnxruntime>=1.17,<2",
     # The notebook of docs/ is executed.
     "nbclient>=0.10",

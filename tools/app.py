@@ -3,21 +3,27 @@
 
     python tools/app.py --weights output/monuseg_vitt/model_final.pth
 
-Open the address that is printed. Only this machine can reach the page unless --host says otherwise;
-whoever can reach it can use it. Nothing is sent to another host. Needs the extra `app`:
-python -m pip install '.[app]'. KEY VALUE pairs behind an option override the config.
+Open the address that is printed and leave the terminal open; Ctrl-C ends the page. Only this
+machine can reach it unless --host says otherwise; whoever can reach it can use it. Nothing is sent
+to another host. Needs the extra `app`: python -m pip install '.[app]'. KEY VALUE pairs behind an
+option override the config.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import sys
 
 from selfsam_d2.engine.arguments import OneLineParser, add_model_options
 from selfsam_d2.errors import InputError, run_command
 from selfsam_d2.prediction.predictor import NucleiPredictor
-from selfsam_d2.prediction.web_page import build_page, launch_options, load_gradio
+from selfsam_d2.prediction.web_page import (
+    build_page,
+    launch_options,
+    load_gradio,
+    require_place,
+    serve,
+)
 
 PORTS = range(1, 65536)
 
@@ -40,6 +46,7 @@ def main() -> None:
         raise InputError(f"--port {arguments.port}", "a number from 1 to 65535 is needed")
     logging.captureWarnings(True)
     gradio = load_gradio()
+    require_place(arguments.host, arguments.port)
     predictor = NucleiPredictor(
         arguments.weights,
         arguments.config_file,
@@ -47,7 +54,7 @@ def main() -> None:
         overrides=arguments.overrides,
     )
     page = build_page(predictor)
-    place = f"--host {arguments.host} --port {arguments.port}"
+    place = f"--port {arguments.port}"
     try:
         _, address, _ = page.launch(
             server_name=arguments.host,
@@ -57,9 +64,7 @@ def main() -> None:
         )
     except (OSError, ValueError) as error:
         raise InputError(place, f"cannot be listened on ({error}); try another --port") from error
-    sys.stdout.write(f"open {address} in a browser; Ctrl-C ends\n")
-    sys.stdout.flush()
-    page.block_thread()
+    serve(page, address)
 
 
 if __name__ == "__main__":

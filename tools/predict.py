@@ -7,7 +7,8 @@
 --input takes files (PNG, JPEG, TIFF, 8-bit RGB; whole slides), folders (their images without those
 of sub-folders) and quoted patterns ('scans/**/*.png'). For an image NAME.png, --output gets
 
-    geojson   NAME.geojson       contours with measurements; drag it onto the image in QuPath
+    geojson   NAME.geojson       contours with measurements; drag it onto the image in QuPath,
+                                 which shows the number of a nucleus as its name
     labels    NAME_labels.png    number of the nucleus at each pixel, 16 bits; above 65,535 nuclei
                                  and for slides NAME_labels.ome.tif, 32 bits
     overlay   NAME_overlay.png   the image with contours; of a slide, made small to 4096 px

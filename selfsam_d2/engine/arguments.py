@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import NoReturn
 
 from selfsam_d2.errors import InputError
 
 __all__ = ["OneLineParser", "add_model_options"]
 
+# What argparse says where an option of several values took a key of the config for one of them.
+CONFIG_KEY = re.compile(r"invalid choice: '[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+'")
+
 
 class OneLineParser(argparse.ArgumentParser):
     """An ``ArgumentParser`` that raises :class:`InputError` instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments"):
+            message += " (a path with blanks goes into quotes)"
+        elif CONFIG_KEY.search(message):
+            message += " (KEY VALUE pairs go behind an option of one value, such as --output)"
         raise InputError("arguments", f"{message}; see --help")
 
 

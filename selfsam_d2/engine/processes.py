@@ -73,6 +73,13 @@ def _check_gpus(count: int) -> None:
         raise InputError(f"--num-gpus {count}", f"this machine has {gpus}")
 
 
+def _check_rank(machine_rank: int, num_machines: int) -> None:
+    if num_machines < 1 or not 0 <= machine_rank < num_machines:
+        raise InputError(
+            f"--machine-rank {machine_rank}", f"must be one of the {num_machines} machines, from 0"
+        )
+
+
 def run_in_processes(
     work: Callable[..., None],
     count: int,
@@ -105,10 +112,7 @@ def run_in_processes(
         ProcessRaisedException: a process raised something else.
     """
     _check_gpus(count)
-    if num_machines < 1 or not 0 <= machine_rank < num_machines:
-        raise InputError(
-            f"--machine-rank {machine_rank}", f"must be one of the {num_machines} machines, from 0"
-        )
+    _check_rank(machine_rank, num_machines)
     if count * num_machines == 1:
         work(*arguments)
         return

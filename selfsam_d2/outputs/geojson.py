@@ -2,7 +2,8 @@
 
 Written from QuPath's own exports: a ``FeatureCollection`` whose features have a UUID, a geometry
 in pixels of the full image with the origin at its upper left corner, and ``properties`` with
-``objectType``, ``classification`` and ``measurements``.
+``objectType``, ``name``, ``classification`` and ``measurements``. The name is the number of the
+nucleus, as in the label map and the tables: QuPath shows it in the column "Name" of its tables.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ __all__ = ["CLASS_NAME", "nuclei_to_geojson", "nucleus_feature"]
 
 CLASS_NAME = "Nucleus"
 COLOR = (255, 230, 0)  # as in the overlays
-# Ids of nuclei are UUIDs made from the name of the image and the number of the nucleus, so that
-# the same prediction is the same file.
+# Ids of nuclei are UUIDs made from what tells the image from others, the number of the nucleus and
+# its outline: the same prediction is the same file, and another one has other ids.
 NAMESPACE = uuid.UUID("6f6d0a2c-4a0f-5d56-9d5a-3d1a4c3f2b11")
 DIGITS = 6
 
@@ -43,8 +44,9 @@ def nuclei_to_geojson(
         instance_map: (H, W) integers; 0 background, ids above 0 (gaps allowed), -1 ignore.
         scores: (N,) in [0, 1], in ascending order of the ids; a measurement ``score``.
         table: further measurements, columns of N values, see
-            :func:`selfsam_d2.outputs.measurements.measure_nuclei`; its ``id`` is left out.
-        name: of the image; the UUIDs of the features are made from it and the ids.
+            :func:`selfsam_d2.outputs.measurements.measure_nuclei`; its ``id`` is no measurement.
+        name: what tells the image from others; the UUIDs of the features are made from it, the
+            ids and the outlines.
         class_name: class of the nuclei in QuPath.
         origin: xy in px of the map's upper left corner in the full image.
 
@@ -83,17 +85,19 @@ def nucleus_feature(
 
     Args:
         outline: in px of the full image.
-        number: of the nucleus in the image.
+        number: of the nucleus in the image; its name in QuPath.
         measurements: name -> value.
-        name: of the image; the UUID of the feature is made from it and the number.
+        name: what tells the image from others; the UUID of the feature is made from it, the number
+            and the outline.
         class_name: class of the nuclei in QuPath.
     """
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(NAMESPACE, f"{name}/{number}")),
+        "id": str(uuid.uuid5(NAMESPACE, f"{name}/{number}/{outline.wkb_hex}")),
         "geometry": shapely.geometry.mapping(shapely.orient_polygons(outline)),
         "properties": {
             "objectType": "detection",
+            "name": str(number),
             "classification": {"name": class_name, "color": list(COLOR)},
             "measurements": {key: round(value, DIGITS) for key, value in measurements.items()},
         },

@@ -54,16 +54,7 @@ def measure_nuclei(
         raise ValueError(
             f"Expected argument `microns_per_pixel` to be above 0, but got {microns_per_pixel}."
         )
-    labels = np.maximum(instance_map, 0).astype(np.int64)
-    found = regionprops_table(
-        labels,
-        intensity_image=rgb2hed(image)[..., 0],
-        properties=("label", *SHAPE, "intensity_mean", "centroid"),
-    )
-    # A centroid of skimage is in the frame in which the middle of the first pixel is (0, 0).
-    found["x"] = found.pop("centroid-1") + 0.5 + origin[0]
-    found["y"] = found.pop("centroid-0") + 0.5 + origin[1]
-    found["haematoxylin"] = found.pop("intensity_mean")
+    found = _measured(image, np.maximum(instance_map, 0).astype(np.int64), origin)
     table: dict[str, NDArray[Any]] = {"id": found["label"].astype(np.int64)}
     for name in (*SHAPE, "haematoxylin", "x", "y"):
         unit = "_px" if name in LENGTHS else ""
@@ -73,3 +64,19 @@ def measure_nuclei(
             unit = "_um2" if power == 2 else "_um"
             table[name + unit] = table[f"{name}_px"] * microns_per_pixel**power
     return table
+
+
+def _measured(
+    image: NDArray[np.uint8], labels: NDArray[np.int64], origin: tuple[float, float]
+) -> dict[str, NDArray[Any]]:
+    """What skimage measures, by our names, lengths in px."""
+    found: dict[str, NDArray[Any]] = regionprops_table(
+        labels,
+        intensity_image=rgb2hed(image)[..., 0],
+        properties=("label", *SHAPE, "intensity_mean", "centroid"),
+    )
+    # A centroid of skimage is in the frame in which the middle of the first pixel is (0, 0).
+    found["x"] = found.pop("centroid-1") + 0.5 + origin[0]
+    found["y"] = found.pop("centroid-0") + 0.5 + origin[1]
+    found["haematoxylin"] = found.pop("intensity_mean")
+    return found

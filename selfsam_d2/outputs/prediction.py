@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from selfsam_d2.data.coco_json import CATEGORY
+from selfsam_d2.outputs.coco import coco_annotation, coco_head
 from selfsam_d2.outputs.geojson import CLASS_NAME, nuclei_to_geojson
 from selfsam_d2.outputs.measurements import measure_nuclei
 from selfsam_d2.structures.rle_masks import RLEMasks
@@ -69,9 +70,14 @@ class NucleiPrediction:
             self.instance_map,
             self.scores,
             table={name: column for name, column in self.table().items() if name != "score"},
-            name=self.name,
+            name=self._key,
             class_name=class_name,
         )
+
+    @cached_property
+    def _key(self) -> str:
+        """Tells the image from others, also from those of its name or of none."""
+        return f"{self.name}/{hashlib.sha256(self.image.ravel().data).hexdigest()}"
 
     def to_coco(self, image_id: int = 1, first_id: int = 1) -> dict[str, Any]:
         """A COCO object with one image: RLE masks, boxes (XYWH, px), areas and scores.
@@ -82,26 +88,17 @@ class NucleiPrediction:
         """
         height, width = self.instance_map.shape
         annotations = [
-            {
-                "id": first_id + row,
-                "image_id": image_id,
-                "category_id": CATEGORY["id"],
-                "segmentation": rle,
-                "bbox": coco_mask.toBbox(rle).tolist(),
-                "area": int(coco_mask.area(rle)),
-                "iscrowd": 0,
-                "score": float(self.scores[row]),
-            }
+            coco_annotation(
+                first_id + row,
+                rle,
+                coco_mask.toBbox(rle).tolist(),
+                int(coco_mask.area(rle)),
+                float(self.scores[row]),
+                image_id,
+            )
             for row, rle in enumerate(RLEMasks.from_instance_map(self.instance_map).rles)
         ]
-        image = {"id": image_id, "file_name": self.name, "height": height, "width": width}
-        info = {"description": "predicted nuclei"}
-        return {
-            "info": info,
-            "images": [image],
-            "categories": [CATEGORY],
-            "annotations": annotations,
-        }
+        return {**coco_head(self.name, width, height, image_id), "annotations": annotations}
 
     def overlay(self, thickness: int = 1) -> NDArray[np.uint8]:
         """The image with the contour of each nucleus: (H, W, 3) uint8 RGB.

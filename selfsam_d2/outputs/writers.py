@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from selfsam_d2.files import writing
 from selfsam_d2.outputs.geojson import CLASS_NAME
 from selfsam_d2.outputs.label_pyramid import write_pyramid
 from selfsam_d2.outputs.prediction import NucleiPrediction
+from selfsam_d2.outputs.tables import write_csv, write_parquet
 
 __all__ = [
     "FORMATS",
@@ -176,17 +176,12 @@ def _write_overlay(nuclei: NucleiPrediction, path: Path, _: str) -> None:
 
 def _write_csv(nuclei: NucleiPrediction, path: Path, _: str) -> None:
     table = nuclei.table()
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*(column.tolist() for column in table.values()), strict=True))
+    write_csv(path, list(table), [table])
 
 
 def _write_parquet(nuclei: NucleiPrediction, path: Path, _: str) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    parquet.write_table(pyarrow.table(nuclei.table()), path)
+    table = nuclei.table()
+    write_parquet(path, list(table), [table])
 
 
 FORMATS = {

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsam_d2.data.images import image_size, read_image
-from selfsam_d2.engine.architectures import learns_from_points
 from selfsam_d2.errors import InputError
 from selfsam_d2.outputs.geojson import CLASS_NAME
 from selfsam_d2.outputs.prediction import NucleiPrediction
@@ -67,11 +66,6 @@ class AnnotatedImage:
     def points(self) -> NDArray[np.float64]:
         """(K, 2) xy of the points, px."""
         return np.zeros((0, 2)) if self._prompter is None else self._prompter.points
-
-    @property
-    def takes_points(self) -> bool:
-        """Whether the model makes masks from points."""
-        return learns_from_points(self._predictor.cfg)
 
     def add_point(self, x: float, y: float) -> None:
         """Prompt SAM with one more point, px.

@@ -22,6 +22,7 @@ from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.outputs.prediction import NucleiPrediction
+from selfsam_d2.prediction.given_image import require_microns, rgb_pixels
 from selfsam_d2.prediction.resolution import predict_at_scale, scale_between
 from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
 
@@ -109,21 +110,19 @@ class NucleiPredictor:
         """Predict the nuclei of one image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or a PIL image, which is converted to RGB.
+            image: (H, W, 3) uint8 RGB; or a PIL image in colour, mode RGB, RGBA (alpha is dropped)
+                or P.
             name: of the image, for the files that are made of the prediction.
             microns_per_pixel: of the image; gives measurements in µm beside those in px. Where
                 that of the model is known as well and differs, the model sees the image in its
                 own resolution; the nuclei are in px of the image all the same.
 
         Raises:
-            ValueError: the array has another shape or type.
+            ValueError: the image is none of these, such as grey or of 16 bits, or
+                ``microns_per_pixel`` is not a finite number above 0.
         """
-        pixels = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-            raise ValueError(
-                "Expected argument `image` to be (H, W, 3) uint8 RGB, but got "
-                f"{pixels.shape} {pixels.dtype}."
-            )
+        require_microns(microns_per_pixel)
+        pixels = rgb_pixels(image)
         scale = scale_between(self.microns_per_pixel, microns_per_pixel)
         found = predict_at_scale(self._predict, pixels, scale)
         return replace(found, name=name, microns_per_pixel=microns_per_pixel)

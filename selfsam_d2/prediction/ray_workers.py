@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
@@ -24,11 +26,19 @@ from selfsam_d2.prediction.run import (
     started_again,
     warn_of_unknown_resolution,
 )
+from selfsam_d2.structures.muted_stderr import muted_stderr
 
 __all__ = ["LOCAL", "predict_on_ray"]
 
 LOCAL = "local"  # address of a cluster that is started for this run alone
+AUTO = "auto"  # address of the cluster of this machine
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STORE = 100 * 2**20  # bytes of its object store
+PATIENCE = 5.0  # s
+REMEDY = (
+    "give HOST:PORT of a running cluster, which `ray start --head` prints and `ray status` looks "
+    "for, or local"
+)
 
 
 @dataclass(frozen=True)
@@ -134,11 +144,40 @@ def _connect(ray: Any, address: str, count: int | None) -> None:
         options = {"num_cpus": count, "object_store_memory": STORE, "include_dashboard": False}
     else:
         options = {"address": address}
+        _require_answer(ray, address)
     try:
-        ray.init(**options, logging_level="ERROR", log_to_driver=False)
+        with muted_stderr():
+            ray.init(**options, logging_level="ERROR", log_to_driver=False)
     except Exception as error:  # Ray has no class of its own for this
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--ray {address}", f"no cluster there ({reason})") from error
+        raise InputError(f"--ray {address}", f"no cluster there ({reason}); {REMEDY}") from error
+
+
+def _require_answer(ray: Any, address: str) -> None:
+    """Ask a HOST:PORT for a connection: Ray itself tries for two minutes, with twenty lines.
+
+    Raises:
+        InputError: nobody takes it, or it is no address.
+    """
+    if address == AUTO:
+        return
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"--ray {address}", f"is no address ({error}); {REMEDY}") from error
+    if host is None or port is None:
+        raise InputError(f"--ray {address}", f"is no address; {REMEDY}")
+    # For the loopback device Ray takes the address of this machine that others see.
+    hosts = [host, *([ray.util.get_node_ip_address()] if host in LOOPBACK else [])]
+    reasons = []
+    for each in hosts:
+        try:
+            socket.create_connection((each, port), PATIENCE).close()
+            return
+        except OSError as error:
+            reasons.append(error.strerror or str(error))
+    raise InputError(f"--ray {address}", f"nothing answers there ({reasons[0]}); {REMEDY}")
 
 
 def _absolute(task: Task) -> Task:

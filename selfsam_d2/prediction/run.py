@@ -196,7 +196,8 @@ def predict_images(predictor: Predict, tasks: Sequence[Task], outputs: Outputs) 
                     report += process(predictor, task, outputs, bar)
         except (KeyboardInterrupt, SystemExit):
             if comm.is_main_process():
-                say(_stopped(report.done, len(waiting), outputs), sys.stderr)
+                done = f"stopped after {report.done} of {len(waiting)} images"
+                say(f"{done}; {started_again(outputs)}", sys.stderr)
             raise
     reports = gather(report)
     if comm.is_main_process():
@@ -258,8 +259,8 @@ def finish(report: Report, tasks: Sequence[Task], outputs: Outputs) -> None:
     skipped = sum(not task.formats for task in tasks)
     predicted = report.done - len(report.failed)
     say(
-        f"{predicted} images predicted, {report.nuclei} nuclei in {outputs.folder}"
-        + (f"; {skipped} images skipped, their files are there (--overwrite)" if skipped else ""),
+        f"{_images(predicted)} predicted, {report.nuclei} nuclei in {outputs.folder}"
+        + (f"; {_images(skipped)} skipped, all files are there (--overwrite)" if skipped else ""),
         sys.stdout,
     )
     if report.failed:
@@ -267,8 +268,8 @@ def finish(report: Report, tasks: Sequence[Task], outputs: Outputs) -> None:
         raise InputError(f"{len(report.failed)} of {len(tasks)} images failed: {failed}")
 
 
-def _stopped(done: int, of: int, outputs: Outputs) -> str:
-    return f"stopped after {done} of {of} images; {started_again(outputs)}"
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
 
 
 def started_again(outputs: Outputs) -> str:

@@ -159,7 +159,11 @@ def _paths(inputs: Sequence[str]) -> Iterator[Path]:
         elif glob.has_magic(given):
             yield from _matches(str(path))
         else:
-            raise InputError(given, "no such file or folder; check the path")
+            raise InputError(
+                given,
+                "no such file or folder; check the path (a path with blanks goes into quotes, KEY "
+                "VALUE pairs behind --output)",
+            )
 
 
 def _matches(pattern: str) -> list[Path]:

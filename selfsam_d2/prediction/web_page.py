@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +18,7 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.prediction.annotated_image import AnnotatedImage
 from selfsam_d2.prediction.predictor import NucleiPredictor
 
-__all__ = ["build_page", "launch_options", "load_gradio"]
+__all__ = ["build_page", "launch_options", "load_gradio", "require_place", "serve"]
 
 TITLE = "SelfSAM: nuclei"
 # Runs of the model wait for each other: two at once take twice the memory and end no earlier.
@@ -101,6 +105,52 @@ def launch_options(gradio: ModuleType) -> dict[str, Any]:
         "theme": gradio.themes.Default(font=FONTS, font_mono=("monospace",)),
         "app_kwargs": {"middleware": [Middleware(_WithPolicy)]},
     }
+
+
+def require_place(host: str, port: int) -> None:
+    """Check that the page can listen there, before a model is loaded for it.
+
+    Args:
+        host: name or address of this machine.
+        port: 1 to 65535.
+
+    Raises:
+        InputError: it cannot; the message tells which of the two is at fault.
+    """
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, _, _, _, place = found[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES):
+            raise InputError(
+                f"--port {port}", f"cannot be listened on ({reason}); try another --port"
+            ) from error
+        raise InputError(
+            f"--host {host}",
+            f"is no address of this machine ({reason}); 127.0.0.1 is for this machine alone, "
+            "0.0.0.0 for all that can reach it",
+        ) from error
+
+
+def serve(page: Any, address: str) -> None:
+    """Say where the page is, and wait until Ctrl-C ends it, which is no error.
+
+    Args:
+        page: launched without a thread of its own that waits.
+        address: of it.
+    """
+    try:
+        sys.stdout.write(f"open {address} in a browser; leave this terminal open; Ctrl-C ends\n")
+        sys.stdout.flush()
+        while page.is_running:
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        sys.stdout.write("stopped\n")
+        page.close(verbose=False)
 
 
 class _WithPolicy:

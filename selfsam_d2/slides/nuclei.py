@@ -179,20 +179,23 @@ def collect_nuclei(
     del table["id"]
     boxes = windows[chosen] + (left, top, left, top)
     border = (np.array(tile.region) == (0, 0, *size)) | (boxes != tile.region)
-    near = _inside(table, reach)
-    masks = [
-        labels[y0 - top : y1 - top, x0 - left : x1 - left] == row
-        for row, (x0, y0, x1, y1) in enumerate(boxes.tolist(), start=1)
-    ]
     found = TileNuclei(
         boxes=boxes,
-        bits=_pack(masks),
+        bits=_pack(_crops(labels, windows[chosen])),
         scores=prediction.scores[chosen],
         whole=border.all(axis=1),
         in_core=_inside(table, np.array(tile.core)),
         table=table,
     )
-    return found.select(near)
+    return found.select(_inside(table, reach))
+
+
+def _crops(labels: NDArray[np.int32], boxes: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    """The mask of nucleus 1, 2 ... in its box."""
+    return [
+        labels[y0:y1, x0:x1] == number
+        for number, (x0, y0, x1, y1) in enumerate(boxes.tolist(), start=1)
+    ]
 
 
 def _within(

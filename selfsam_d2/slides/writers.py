@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfsam_d2.data.coco_json import CATEGORY
+from selfsam_d2.outputs.coco import coco_annotation, coco_head
 from selfsam_d2.outputs.geojson import nucleus_feature
+from selfsam_d2.outputs.tables import write_csv, write_parquet
 from selfsam_d2.outputs.writers import FORMATS, LABELS_32_BIT, replacing
 from selfsam_d2.slides.labels import write_label_pyramid
 from selfsam_d2.slides.nuclei import TileNuclei
@@ -23,8 +23,6 @@ from selfsam_d2.structures.outlines import mask_outline
 from selfsam_d2.structures.rle_masks import LARGEST_IMAGE, crop_to_rle
 
 __all__ = ["SLIDE_WRITERS", "refusal", "write_slide_output"]
-
-ROWS = 50_000  # of a group of rows in a Parquet file
 
 
 def refusal(name: str, width: int, height: int) -> str | None:
@@ -64,13 +62,12 @@ def write_slide_output(
 def _rows(nuclei: SlideNuclei) -> Iterator[dict[str, NDArray[Any]]]:
     """The table, tile by tile."""
     for first, part in nuclei.parts():
-        ids = np.arange(first, first + len(part))
-        yield _table(ids, part, nuclei.columns)
+        yield {"id": np.arange(first, first + len(part)), **_values(part, nuclei.columns)}
 
 
-def _table(ids: NDArray[Any], part: TileNuclei, columns: list[str]) -> dict[str, NDArray[Any]]:
+def _values(part: TileNuclei, columns: list[str]) -> dict[str, NDArray[Any]]:
     measured = {name: part.table[name] for name in columns}
-    return {"id": ids, "score": part.scores.astype(np.float64), **measured}
+    return {"score": part.scores.astype(np.float64), **measured}
 
 
 def _write_json(path: Path, head: dict[str, Any], key: str, items: Iterable[Any]) -> None:
@@ -87,8 +84,7 @@ def _write_json(path: Path, head: dict[str, Any], key: str, items: Iterable[Any]
 def _write_geojson(nuclei: SlideNuclei, path: Path, class_name: str) -> None:
     def features() -> Iterator[dict[str, Any]]:
         for first, part in nuclei.parts():
-            table = _table(np.arange(len(part)), part, nuclei.columns)
-            del table["id"]
+            table = _values(part, nuclei.columns)
             for row, mask in enumerate(part.masks()):
                 outline = mask_outline(mask, *part.boxes[row, :2].tolist())
                 values = {name: float(column[row]) for name, column in table.items()}
@@ -104,24 +100,15 @@ def _write_coco(nuclei: SlideNuclei, path: Path, _: str) -> None:
         for first, part in nuclei.parts():
             for row, mask in enumerate(part.masks()):
                 x0, y0, x1, y1 = part.boxes[row].tolist()
-                yield {
-                    "id": first + row,
-                    "image_id": 1,
-                    "category_id": CATEGORY["id"],
-                    "segmentation": crop_to_rle(mask, x0, y0, height, width),
-                    "bbox": [float(x0), float(y0), float(x1 - x0), float(y1 - y0)],
-                    "area": int(np.count_nonzero(mask)),
-                    "iscrowd": 0,
-                    "score": float(part.scores[row]),
-                }
+                yield coco_annotation(
+                    first + row,
+                    crop_to_rle(mask, x0, y0, height, width),
+                    [float(x0), float(y0), float(x1 - x0), float(y1 - y0)],
+                    int(np.count_nonzero(mask)),
+                    float(part.scores[row]),
+                )
 
-    image = {"id": 1, "file_name": nuclei.name, "height": height, "width": width}
-    head = {
-        "info": {"description": "predicted nuclei"},
-        "images": [image],
-        "categories": [CATEGORY],
-    }
-    _write_json(path, head, "annotations", annotations())
+    _write_json(path, coco_head(nuclei.name, width, height), "annotations", annotations())
 
 
 def _write_labels(nuclei: SlideNuclei, path: Path, _: str) -> None:
@@ -133,29 +120,11 @@ def _write_overlay(nuclei: SlideNuclei, path: Path, _: str) -> None:
 
 
 def _write_csv(nuclei: SlideNuclei, path: Path, _: str) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "score", *nuclei.columns])
-        for table in _rows(nuclei):
-            writer.writerows(zip(*(column.tolist() for column in table.values()), strict=True))
+    write_csv(path, ["id", "score", *nuclei.columns], _rows(nuclei))
 
 
 def _write_parquet(nuclei: SlideNuclei, path: Path, _: str) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    kinds = {"id": pyarrow.int64()}
-    names = ["id", "score", *nuclei.columns]
-    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in names])
-    waiting: list[Any] = []
-    with parquet.ParquetWriter(path, schema) as writer:
-        for table in _rows(nuclei):
-            waiting.append(pyarrow.table(table, schema=schema))
-            if sum(map(len, waiting)) >= ROWS:
-                writer.write_table(pyarrow.concat_tables(waiting))
-                waiting = []
-        if waiting:
-            writer.write_table(pyarrow.concat_tables(waiting))
+    write_parquet(path, ["id", "score", *nuclei.columns], _rows(nuclei))
 
 
 SLIDE_WRITERS: dict[str, Callable[[SlideNuclei, Path, str], None]] = {

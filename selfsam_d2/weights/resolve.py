@@ -47,11 +47,22 @@ def resolve_weights(weights: str) -> Path:
     if weights.startswith(URL_PREFIXES):
         return _fetch_url(weights)
     path = Path(weights).expanduser()
+    if path.is_dir():
+        raise InputError(
+            weights, f"is a folder, a file in it is needed, such as {_checkpoint_in(path)}"
+        )
     if not path.is_file():
         raise InputError(
             weights, f"no such file of weights; give a path, a URL or one of {', '.join(CATALOG)}"
         )
     return path
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    """The last checkpoint of a training; or, where there is none, what it would be called."""
+    usual = folder / "model_final.pth"
+    others = sorted(folder.glob("*.pth"), key=lambda path: path.stat().st_mtime_ns)
+    return usual if usual.exists() or not others else others[-1]
 
 
 def _fetch_url(url: str) -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from shapely.geometry import shape
 
 from selfsam_d2.outputs.geojson import nuclei_to_geojson
+from selfsam_d2.outputs.prediction import NucleiPrediction
 
 MAPS = arrays(
     np.int32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.integers(-1, 4)
@@ -40,19 +41,36 @@ def test_every_nucleus_is_a_valid_feature_of_its_area(map_: NDArray[np.int32]) -
             assert part.exterior.is_ccw  # RFC 7946
         assert feature["type"] == "Feature"
         assert feature["properties"]["objectType"] == "detection"
+        assert feature["properties"]["name"] == str(number)
         assert feature["properties"]["measurements"] == {"score": pytest.approx(score, abs=1e-6)}
         uuid.UUID(feature["id"])
     assert len({feature["id"] for feature in found["features"]}) == len(ids)
 
 
-def test_ids_depend_on_image_and_nucleus_alone() -> None:
+def test_ids_depend_on_image_number_and_outline() -> None:
     map_ = np.array([[1, 0, 2]])
-    first, again, other = (
-        [each["id"] for each in nuclei_to_geojson(map_, [1, 1], name=name)["features"]]
-        for name in ("a", "a", "b")
+    first, again, other, wider = (
+        [each["id"] for each in nuclei_to_geojson(given, [1, 1], name=name)["features"]]
+        for name, given in (("a", map_), ("a", map_), ("b", map_), ("a", np.array([[1, 1, 2]])))
     )
     assert first == again
     assert not set(first) & set(other)
+    assert first[0] != wider[0]
+    assert first[1] == wider[1]
+
+
+def test_ids_of_images_without_a_name_depend_on_their_pixels() -> None:
+    def ids(value: int) -> list[str]:
+        nuclei = NucleiPrediction(
+            image=np.full((1, 3, 3), value, dtype=np.uint8),
+            instance_map=np.array([[1, 0, 2]], dtype=np.int32),
+            scores=np.ones(2, dtype=np.float32),
+            foreground=np.ones((1, 3), dtype=np.float32),
+        )
+        return [each["id"] for each in nuclei.to_geojson()["features"]]
+
+    assert ids(1) == ids(1)
+    assert not set(ids(1)) & set(ids(2))
 
 
 def test_columns_become_measurements_and_the_class_is_named() -> None:

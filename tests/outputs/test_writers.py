@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
 from PIL import Image
 from pycocotools.coco import COCO
-from shapely.geometry import shape
 
 from selfsam_d2.data.synthetic import make_synthetic_image
 from selfsam_d2.errors import InputError
@@ -22,6 +22,8 @@ from selfsam_d2.outputs.prediction import NucleiPrediction
 from selfsam_d2.outputs.writers import FORMATS, existing_output, require_packages, write_output
 from selfsam_d2.structures.label_maps import read_label_map
 from selfsam_d2.visualization.overlay import PREDICTED_COLOR
+from tests.outputs.label_maps import LABEL_MAPS
+from tests.outputs.qupath import check_against_labels
 
 
 def prediction(instance_map: Any, image: Any = None, microns: float | None = None) -> Any:
@@ -51,39 +53,30 @@ def nuclei() -> NucleiPrediction:
     return prediction(compact.reshape(map_.shape).astype(np.int32), image, microns=0.25)
 
 
-def check_ring(ring: Any) -> None:
-    """RFC 7946, 3.1.6: closed, four or more positions of two finite numbers."""
-    assert isinstance(ring, list)
-    assert len(ring) >= 4
-    assert ring[0] == ring[-1]
-    for position in ring:
-        assert isinstance(position, list)
-        assert len(position) == 2
-        assert all(isinstance(value, float | int) and np.isfinite(value) for value in position)
-
-
-def test_geojson_is_that_of_rfc_7946_with_the_areas_of_the_map(
+def test_geojson_is_that_of_qupath_with_the_nuclei_of_the_map(
     nuclei: NucleiPrediction, tmp_path: Path
 ) -> None:
     path = write_output("geojson", nuclei, tmp_path, "tissue", class_name="Cell")
     assert path == tmp_path / "tissue.geojson"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    assert set(content) == {"type", "features"}
-    assert content["type"] == "FeatureCollection"
-    areas = np.bincount(nuclei.instance_map.ravel())[1:]
-    kinds = set()
-    for area, feature in zip(areas, content["features"], strict=True):
-        assert feature["type"] == "Feature"
-        assert feature["properties"]["classification"]["name"] == "Cell"
-        geometry = feature["geometry"]
-        kinds.add(geometry["type"])
-        polygons = geometry["coordinates"]
-        for polygon in polygons if geometry["type"] == "MultiPolygon" else [polygons]:
-            for ring in polygon:
-                check_ring(ring)
-        assert shape(geometry).is_valid
-        assert shape(geometry).area == area
-    assert kinds == {"Polygon", "MultiPolygon"}
+    features = check_against_labels(path, nuclei.instance_map)
+    assert {each["geometry"]["type"] for each in features} == {"Polygon", "MultiPolygon"}
+    table = nuclei.table()
+    for row, feature in enumerate(features):
+        properties = feature["properties"]
+        assert properties["classification"]["name"] == "Cell"
+        assert properties["name"] == str(table["id"][row])
+        assert properties["measurements"]["area_px"] == table["area_px"][row]
+        assert "id" not in properties["measurements"]
+
+
+@given(LABEL_MAPS)
+@settings(deadline=None, max_examples=60)
+def test_any_label_map_is_geojson_of_qupath(map_: Any) -> None:
+    ids, compact = np.unique(np.append(0, map_), return_inverse=True)
+    compact = compact[1:].reshape(map_.shape).astype(np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_output("geojson", prediction(compact, microns=0.25), Path(folder), "a")
+        assert len(check_against_labels(path, compact)) == len(ids) - 1
 
 
 def test_labels_are_a_png_of_16_bits_that_holds_the_map(

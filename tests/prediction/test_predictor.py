@@ -15,6 +15,7 @@ from shapely.geometry import shape
 from selfsam_d2 import NucleiPredictor
 from selfsam_d2.data.synthetic import make_synthetic_image
 from selfsam_d2.errors import InputError
+from selfsam_d2.weights.resolve import resolve_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,10 +105,50 @@ def test_the_model_sees_its_own_resolution(tiny_run: Path, image: Any) -> None:
     assert NucleiPredictor(tiny_run / "model_final.pth").microns_per_pixel is None
 
 
-@pytest.mark.parametrize("bad", [np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8)])
-def test_other_arrays_are_refused(tiny_run: Path, bad: Any) -> None:
-    with pytest.raises(ValueError, match="uint8 RGB"):
-        NucleiPredictor(tiny_run / "model_final.pth")(bad)
+@pytest.mark.parametrize(
+    "bad", [np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8), Image.new("L", (64, 64))]
+)
+def test_other_images_are_refused(tiny_predictor: NucleiPredictor, bad: Any) -> None:
+    with pytest.raises(ValueError, match=r"8-bit RGB|uint8 RGB"):
+        tiny_predictor(bad)
+
+
+def test_no_resolution_is_refused_before_the_model_runs(
+    tiny_predictor: NucleiPredictor, image: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_predictor, "_predict", lambda pixels: pytest.fail("it ran"))
+    with pytest.raises(ValueError, match="`microns_per_pixel`"):
+        tiny_predictor(image, microns_per_pixel=0)
+
+
+def test_the_shipped_model_is_had_by_its_name_alone(tmp_path: Path) -> None:
+    """Its config is in the file: none lies beside it, and the notes are what is read."""
+    image, truth = make_synthetic_image(np.random.default_rng(0), 96, 8)
+    predict = NucleiPredictor("selfsam_monuseg_vitt", device="cpu")
+    assert not resolve_weights("selfsam_monuseg_vitt").with_name("config.yaml").exists()
+    assert predict.microns_per_pixel == 0.25
+    nuclei = predict(image)
+    found, true = nuclei.instance_map > 0, truth > 0
+    assert 2 * (found & true).sum() / (found.sum() + true.sum()) > 0.85
+    for number in range(1, truth.max() + 1):
+        ids, counts = np.unique(nuclei.instance_map[truth == number], return_counts=True)
+        same = nuclei.instance_map == ids[counts.argmax()]
+        assert ids[counts.argmax()] > 0
+        assert counts.max() / (same | (truth == number)).sum() > 0.5
+
+
+def test_the_config_in_the_weights_goes_before_the_one_beside_them(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    content = torch.load(tiny_run / "model_final.pth", weights_only=True)
+    text = (tiny_run / "config.yaml").read_text()
+    beside, inside = (text.replace("\nSEED: 1\n", f"\nSEED: {seed}\n") for seed in (7, 8))
+    torch.save({**content, "notes": {"config": inside}}, tmp_path / "model.pth")
+    (tmp_path / "config.yaml").write_text(beside)
+    assert NucleiPredictor(tmp_path / "model.pth").cfg.SEED == 8
+    assert NucleiPredictor(tmp_path / "model.pth", tmp_path / "config.yaml").cfg.SEED == 7
+    torch.save(content, tmp_path / "model.pth")
+    assert NucleiPredictor(tmp_path / "model.pth").cfg.SEED == 7
 
 
 def test_weights_without_a_config_say_what_to_give(tiny_run: Path, tmp_path: Path) -> None:

@@ -19,6 +19,15 @@ def test_scale_is_px_of_the_image_per_px_of_the_model() -> None:
     assert scale_between(0.25, 0.28) != 1
 
 
+def test_what_an_unknown_resolution_means_is_said_in_words() -> None:
+    line = unknown_resolution(0.5, None) or ""
+    assert line == (
+        "µm/px not known, so nothing is resized; right if scanned like the training images, else "
+        "give --microns-per-pixel, e.g. 0.25"
+    )
+    assert "training images not known" in (unknown_resolution(None, 0.5) or "")
+
+
 def test_what_is_unknown_is_named_with_how_to_tell() -> None:
     assert unknown_resolution(0.5, 0.25) is None
     model, image = unknown_resolution(None, 0.5) or "", unknown_resolution(0.5, None) or ""

@@ -103,12 +103,23 @@ def test_each_image_has_its_files_and_its_line(images: Path, capfd: Any) -> None
     assert err == ""
 
 
+def test_one_image_is_one_image(images: Path, capfd: Any) -> None:
+    for name in "bc":
+        (images / f"{name}.png").unlink()
+    run(images, Fake())
+    run(images, Fake())
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[-2].startswith("1 image predicted, 2 nuclei in ")
+    assert lines[-1].startswith("0 images predicted, 0 nuclei in ")
+    assert lines[-1].endswith("; 1 image skipped, all files are there (--overwrite)")
+
+
 def test_an_unknown_resolution_is_said_once(images: Path, capfd: Any) -> None:
     fake = Fake()
     fake.microns_per_pixel = None
     run(images, fake)
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("images: µm/px of the model (INPUT.NUCLEI.MICRONS_PER_PIXEL) unknown")
+    assert line.startswith("images: µm/px of the training images not known")
     run(images, fake)  # nothing is predicted
     assert capfd.readouterr().err == ""
 
@@ -125,7 +136,7 @@ def test_images_whose_file_states_a_resolution_are_not_among_the_unknown(
     outputs = Outputs(images.parent / "out", FORMATS)
     predict_images(fake, plan(find_sources([str(images)]), outputs), outputs)
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("3 of 4 images: µm/px of the image (--microns-per-pixel) unknown")
+    assert line.startswith("3 of 4 images: µm/px not known")
 
 
 def test_what_is_there_is_skipped_and_counted(images: Path, capfd: Any) -> None:

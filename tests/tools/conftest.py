@@ -13,14 +13,17 @@ QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+DRIVERS = ("chromedriver", "chromium.chromedriver")
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A WebDriver that keeps the console and the requests in its logs."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = next(filter(None, map(shutil.which, DRIVERS)), None)
     if binary is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed")
+        pytest.skip(f"none of {', '.join(BROWSERS)} with chromedriver is installed")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     folder = tmp_path_factory.mktemp("chromium")

@@ -2,7 +2,9 @@
 
 import json
 import runpy
+import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,11 +25,12 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # s
 
 
-def run(monkeypatch, *arguments):
+def run(monkeypatch, *arguments, pages=None):
     """Run the tool in this process; the server goes on when its main function has ended."""
+    pages = [] if pages is None else pages
     monkeypatch.setattr(sys, "argv", ["tools/app.py", *map(str, arguments)])
     monkeypatch.setattr("logging.captureWarnings", lambda capture: None)
-    monkeypatch.setattr(gradio.Blocks, "block_thread", lambda page: None)
+    monkeypatch.setattr("selfsam_d2.prediction.web_page.serve", lambda page, _: pages.append(page))
     try:
         runpy.run_path(str(ROOT / "tools" / "app.py"), run_name="__main__")
     except SystemExit as stop:
@@ -43,11 +46,19 @@ def port():
 
 
 @pytest.fixture(scope="module")
-def address(tiny_run, port):
+def page(tiny_run, port):
+    pages = []
     with pytest.MonkeyPatch.context() as patch:
-        assert run(patch, "--weights", tiny_run / "model_final.pth", "--port", port) == 0
-        yield f"http://127.0.0.1:{port}/"
+        arguments = ("--weights", tiny_run / "model_final.pth", "--port", port)
+        assert run(patch, *arguments, pages=pages) == 0
+        yield pages[0]
         gradio.close_all()
+
+
+@pytest.fixture(scope="module")
+def address(page, port):
+    assert page.local_url == f"http://127.0.0.1:{port}/"
+    return page.local_url
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +179,45 @@ def test_a_port_in_use_is_one_line(address, tiny_run, port, monkeypatch, capfd):
     error = capfd.readouterr().err
     assert error.count("\n") == 1, error
     assert f"--port {port}: cannot be listened on" in error
+    assert "another --port" in error
+    assert "--host" not in error
     assert time.monotonic() - start < PATIENCE
+
+
+def test_the_page_is_for_this_machine_alone(page, port):
+    bound = [each.getsockname() for server in page.server.servers for each in server.sockets]
+    assert bound == [("127.0.0.1", port)]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.77", "no-host.invalid", "2001:db8::1"])
+def test_a_host_that_is_not_here_is_one_line_before_the_model_is_loaded(host, monkeypatch, capfd):
+    assert run(monkeypatch, "--weights", "no_such.pth", "--host", host) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1, error
+    assert error.startswith(f"error: --host {host}: ")
+    assert "127.0.0.1" in error
+    assert "--port" not in error
+
+
+def test_a_start_says_how_it_ends_and_ctrl_c_is_no_error(tiny_run, port):
+    command = [sys.executable, "tools/app.py", "--weights", tiny_run / "model_final.pth"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=PATIENCE)
+    assert line == (
+        f"open http://127.0.0.1:{port}/ in a browser; leave this terminal open; Ctrl-C ends\n"
+    )
+    assert (process.returncode, said, complained) == (0, "stopped\n", "")
 
 
 @pytest.mark.parametrize(

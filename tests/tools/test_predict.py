@@ -60,6 +60,10 @@ def done(tiny_run, images, svs, tmp_path_factory):
         "--microns-per-pixel": [*bad, "--microns-per-pixel", "-1"],
         "not allowed with": [*bad, "--overwrite", "--resume"],
         "no_such.pth": bad,
+        "KEY VALUE pairs go behind": [*bad, "--formats", "csv", "INPUT.NUCLEI.CROP", "64"],
+        "a path with blanks goes into quotes": [*bad[:-1], str(images / "a"), "b.png"],
+        "(a path with blanks goes into quotes)": [*bad, "--tile", "64", "--none"],
+        "is a folder": ["--weights", str(tiny_run), *bad[2:]],
     }
     process = subprocess.run(
         [sys.executable, ROOT / "tests" / "tools" / "run_commands.py", "tools/predict.py"],
@@ -79,9 +83,7 @@ def test_a_folder_is_predicted_and_what_is_broken_named(done, images):
     assert status == 2, stderr
     lines = stderr.splitlines()
     assert len(lines) == 3, stderr
-    assert lines[0].startswith(
-        "images: µm/px of the model (INPUT.NUCLEI.MICRONS_PER_PIXEL) unknown"
-    )
+    assert lines[0].startswith("images: µm/px of the training images not known")
     assert lines[1].startswith(f"{images / 'c.png'}: truncated")
     assert lines[2] == f"error: 1 of 3 images failed: {images / 'c.png'}"
     assert sorted(
@@ -134,14 +136,18 @@ def test_keys_behind_the_output_override_the_config(done):
     status, stderr = results["overrides"]
     assert status == 0, stderr
     (line,) = stderr.splitlines()
-    assert line.startswith("images: µm/px of the model")
+    assert line.startswith("images: neither their µm/px nor")
     assert [path.name for path in (folder / "none").glob("[!.]*")] == ["a.csv"]
     assert (folder / "none" / "a.csv").read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize(
     "word",
-    ["--formats", "--tile", "--num-gpus", "--microns-per-pixel", "not allowed with", "no_such.pth"],
+    [
+        *("--formats", "--tile", "--num-gpus", "--microns-per-pixel", "not allowed with"),
+        *("no_such.pth", "KEY VALUE pairs go behind", "a path with blanks goes into quotes"),
+        *("(a path with blanks goes into quotes)", "is a folder"),
+    ],
 )
 def test_errors_are_one_line_and_nothing_is_written(word, done):
     folder, results = done

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,21 @@ def test_a_path_must_exist(tmp_path: Path) -> None:
     assert resolve_weights(str(path)) == path
     with pytest.raises(InputError, match=r"none\.pth: no such file.*sam_vit_b.*mobile_sam"):
         resolve_weights(str(tmp_path / "none.pth"))
-    with pytest.raises(InputError, match="no such file"):
-        resolve_weights(str(tmp_path))
+
+
+def test_a_folder_of_a_training_names_a_file_in_it(tmp_path: Path) -> None:
+    def named() -> str:
+        with pytest.raises(InputError, match="is a folder, a file in it is needed") as error:
+            resolve_weights(str(tmp_path))
+        return str(error.value).split()[-1]
+
+    assert named() == str(tmp_path / "model_final.pth")
+    for number, name in enumerate(("model_0000009.pth", "model_0000004.pth")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, number))
+    assert named() == str(tmp_path / "model_0000004.pth")
+    (tmp_path / "model_final.pth").touch()
+    assert named() == str(tmp_path / "model_final.pth")
 
 
 def test_a_url_is_fetched_once_and_anew_when_damaged(
