@@ -21,15 +21,17 @@ __all__ = ["HISTORY_FOLDER", "LabelHistoryHook", "history_files"]
 
 HISTORY_FOLDER = "label_history"  # in OUTPUT_DIR
 MOMENTS = 10  # at most, and the end
+END = "end.npz"
 
 
 class LabelHistoryHook(HookBase):
-    """Writes what the model makes of the same crops before the first step of an epoch, and after.
+    """Writes what the model makes of the same crops after an epoch's first step and at the end.
 
     Of many epochs it takes ten, evenly spread, the first and the last among them. Random numbers of
-    the training are left as they are, so that a run is the same with and without it.
+    the training are left as they are, so that a run is the same with and without it. After a step,
+    not before it: where weights are NaN the loss says so first.
 
-    Belongs behind ``SelfRefineHook``, which sets what the epoch changes.
+    Belongs behind ``SelfRefineHook``, which sets what the epoch changes and logs the step.
 
     Args:
         folder: where the files go; those of an earlier training there are removed.
@@ -47,27 +49,29 @@ class LabelHistoryHook(HookBase):
     ) -> None:
         self.folder = Path(folder)
         self.schedule = schedule
-        self.epochs = epochs
         self.view = view
         moments = np.linspace(0, epochs - 1, min(epochs, MOMENTS))
         self.moments = set(np.round(moments).astype(int).tolist())
 
     def before_train(self) -> None:
-        if self.trainer.start_iter == 0 and comm.is_main_process() and self.folder.exists():
+        if not comm.is_main_process():
+            return
+        if self.trainer.start_iter == 0 and self.folder.exists():
             shutil.rmtree(self.folder)
+        (self.folder / END).unlink(missing_ok=True)  # of a shorter training that now goes on
 
-    def before_step(self) -> None:
+    def after_step(self) -> None:
         epoch = self.schedule.epoch_of_step(self.trainer.iter)
-        if epoch in self.moments:
-            self._keep(epoch)
+        path = self.folder / f"epoch_{epoch:04d}.npz"
+        if epoch in self.moments and not path.exists():
+            self._keep(path)
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:  # not stopped or failed
-            self._keep(self.epochs)
+            self._keep(self.folder / END)
 
-    def _keep(self, epoch: int) -> None:
-        path = self.folder / f"epoch_{epoch:04d}.npz"
-        if not comm.is_main_process() or path.exists():
+    def _keep(self, path: Path) -> None:
+        if not comm.is_main_process():
             return
         model = unwrap(self.trainer.model)
         was_training = model.training
@@ -79,11 +83,13 @@ class LabelHistoryHook(HookBase):
             model.train(was_training)
 
 
-def history_files(folder: str | Path) -> dict[int, Path]:
-    """Epoch -> file, in their order; the number of epochs stands for the end of the training.
+def history_files(folder: str | Path) -> dict[str, Path]:
+    """Moment -> file, in their order: ``epoch 0``, ``epoch 1`` ... and ``end``.
 
     Args:
         folder: of the hook.
     """
     paths = sorted(Path(folder).glob("epoch_[0-9]*.npz"))
-    return {int(path.stem.removeprefix("epoch_")): path for path in paths}
+    found = {f"epoch {int(path.stem.removeprefix('epoch_'))}": path for path in paths}
+    end = Path(folder) / END
+    return {**found, "end": end} if end.is_file() else found

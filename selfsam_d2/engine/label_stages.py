@@ -67,14 +67,13 @@ def label_stages(run: FinishedRun, crops: int) -> list[LabelStage]:
 
 
 def _kept_stages(run: FinishedRun, crops: int) -> list[LabelStage]:
-    files = history_files(run.folder / HISTORY_FOLDER)
-    epochs = sorted(files)
-    chosen = np.linspace(0, len(epochs) - 1, min(len(epochs), MOST_STAGES))
+    files = list(history_files(run.folder / HISTORY_FOLDER).items())
+    chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_STAGES))
     stages = []
     for index in np.round(chosen).astype(int).tolist():
-        views = load_views(files[epochs[index]])[:crops]
+        moment, path = files[index]
+        views = load_views(path)[:crops]
         if len(views) == crops:
-            moment = f"before epoch {epochs[index]}"
             stages.append(LabelStage(f"{moment}, alpha = {views[0].alpha:.2f}", views))
     return stages
 

@@ -103,7 +103,8 @@ def test_epochs_that_need_no_stored_mask_read_none(small_config, monkeypatch, ke
 
 
 def test_the_step_runs_no_base_pass_and_learns_from_the_stored_masks(small_config, monkeypatch):
-    trainer = SelfSAMTrainer(small_config(*CACHED, "SOLVER.MAX_ITER", "3"))
+    keys = ("SOLVER.MAX_ITER", "3", "SELF_REFINE.HISTORY_CROPS", "0")
+    trainer = SelfSAMTrainer(small_config(*CACHED, *keys))
     trainer.resume_or_load(resume=False)
     monkeypatch.setattr(trainer.model.backbone, "forward_both", None)
     decoded = []

@@ -46,7 +46,7 @@ def test_labels_of_the_same_crops_at_each_epoch_and_at_the_end(
 ) -> None:
     train(without_test(small_config(*keys)))
     files = history_files(tmp_path / "run" / HISTORY_FOLDER)
-    assert list(files) == [0, 1, 2, 3]
+    assert list(files) == ["epoch 0", "epoch 1", "epoch 2", "end"]
     stages = [load_views(path) for path in files.values()]
     for views in stages:
         assert len(views) == 2
@@ -79,14 +79,15 @@ def test_a_resumed_training_keeps_what_is_there_and_a_new_one_begins_anew(
     folder = tmp_path / "run" / HISTORY_FOLDER
     short = (*keys[:-1], str(int(keys[-1]) // 3))
     train(without_test(small_config(*short)))
-    assert list(history_files(folder)) == [0, 1]
-    first = history_files(folder)[0].stat().st_mtime_ns
+    assert list(history_files(folder)) == ["epoch 0", "end"]
+    first, end = (path.stat().st_mtime_ns for path in history_files(folder).values())
     train(without_test(small_config(*keys)), resume=True)
-    assert list(history_files(folder)) == [0, 1, 2, 3]
-    assert history_files(folder)[0].stat().st_mtime_ns == first
+    assert list(history_files(folder)) == ["epoch 0", "epoch 1", "epoch 2", "end"]
+    assert history_files(folder)["epoch 0"].stat().st_mtime_ns == first
+    assert history_files(folder)["end"].stat().st_mtime_ns > end
     train(without_test(small_config(*short)))
-    assert list(history_files(folder)) == [0, 1]
-    assert history_files(folder)[0].stat().st_mtime_ns > first
+    assert list(history_files(folder)) == ["epoch 0", "end"]
+    assert history_files(folder)["epoch 0"].stat().st_mtime_ns > first
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 9, 10, 11, 100])
@@ -165,7 +166,7 @@ def test_once_per_epoch_and_without_a_mark_on_the_random_numbers(
     torch.manual_seed(0)
     for step in range(2 * per_epoch):
         trainer.iter = step
-        hook.before_step()
+        hook.after_step()
     after = torch.rand(1).item()
     torch.manual_seed(0)
     assert after == torch.rand(1).item()

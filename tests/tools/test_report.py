@@ -110,8 +110,8 @@ def test_a_whole_run_in_a_browser(run, report, browser, tmp_path):
     assert words == ["Best", "Median", "Worst", "Smallest", "Over", "Learning", "S_P"]
     assert text.count("Predictions of the last evaluation") == 3
     # The symbol as it is in the table and in the config.
-    alphas = {0: "1.00", 1: "0.67", 2: "0.33", 3: "0.33"}
-    for moment in (f"before epoch {epoch}, alpha = {alpha}" for epoch, alpha in alphas.items()):
+    alphas = {"epoch 0": "1.00", "epoch 1": "0.67", "epoch 2": "0.33", "end": "0.33"}
+    for moment in (f"{when}, alpha = {alpha}" for when, alpha in alphas.items()):
         assert moment in text
     for kind in ("missed", "spurious", "merged", "split", "found"):
         assert kind in text
