@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,14 @@ from detectron2.utils import comm
 
 from selfsam_d2.data.schedule import CropSchedule
 from selfsam_d2.engine.self_refine_hook import unwrap
+from selfsam_d2.errors import UnreadableImageError
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.visualization.crop_view import CropView
 from selfsam_d2.visualization.crop_view_files import save_views
 
 __all__ = ["HISTORY_FOLDER", "LabelHistoryHook", "history_files"]
+
+logger = logging.getLogger(__name__)
 
 HISTORY_FOLDER = "label_history"  # in OUTPUT_DIR
 MOMENTS = 10  # at most, and the end
@@ -79,6 +83,9 @@ class LabelHistoryHook(HookBase):
         try:
             with torch.random.fork_rng():
                 save_views(self.view(model), path)
+        except UnreadableImageError as error:
+            # Whether the training ends with it is DATALOADER.MAX_BAD's to say.
+            logger.warning("No labels are kept for the report: %s", error)
         finally:
             model.train(was_training)
 
