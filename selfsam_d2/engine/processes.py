@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from detectron2.engine import launch
 from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
@@ -143,7 +144,15 @@ def _work(work: Callable[..., None], count: int, arguments: tuple[Any, ...], not
         work(*arguments)
     except SelfSAMError as error:
         _note(notes / f"{rank}{ERROR}", [type(error).__name__, str(error)])
+        _leave_group()
         raise SystemExit(EXIT_STATUS) from None
+    _leave_group()
+
+
+def _leave_group() -> None:
+    """Gloo's threads that are there when the interpreter ends can abort it, with a line of C++."""
+    if dist.is_initialized() and dist.get_backend() == "gloo":
+        dist.destroy_process_group()
 
 
 def _note(path: Path, value: Any) -> None:

@@ -37,7 +37,8 @@ class CropView:
         instance_label: (c, c) S_I.
         outside: (c, c) bool, beyond the image: mirrored pixels, always ignored.
         foreground: (c, c) B in [0, 1].
-        instance_map: (c, c) int32, the prediction after post-processing.
+        instance_map: (c, c) int32, the prediction after post-processing; no nucleus where the
+            prediction is not finite, which a training says of its loss.
     """
 
     name: str
@@ -78,10 +79,14 @@ def view_crop(model: SelfSAM, sample: dict[str, Any], name: str) -> CropView:
         instance_label=labels.instance.labels.masked_fill(outside, IGNORE).cpu().numpy(),
         outside=sample["outside"].numpy(),
         foreground=prediction[0],
-        instance_map=separate_nuclei(
-            prediction[0], prediction[1:], model.inference_settings.postprocess
-        ),
+        instance_map=_instances(prediction, model),
     )
+
+
+def _instances(prediction: NDArray[np.float32], model: SelfSAM) -> NDArray[np.int32]:
+    if not np.isfinite(prediction).all():
+        return np.zeros(prediction.shape[1:], dtype=np.int32)
+    return separate_nuclei(prediction[0], prediction[1:], model.inference_settings.postprocess)
 
 
 def _max_over_nuclei(masks: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:

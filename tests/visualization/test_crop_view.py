@@ -95,3 +95,18 @@ def test_a_crop_without_points_is_background(model):
     view = view_crop(model, make_sample([]), "crop")
     assert not view.base.any()
     assert set(np.unique(view.prompt_label)) == {-1, 0}
+
+
+def test_a_prediction_that_is_not_finite_has_no_nucleus(model):
+    model.alpha, model.consensus = 1.0, False
+    parameter = next(model.nuclei_head.parameters())
+    saved = parameter.detach().clone()
+    with torch.no_grad():
+        parameter.fill_(float("nan"))
+    try:
+        view = view_crop(model, make_sample([[30.0, 30.0]]), "crop")
+    finally:
+        with torch.no_grad():
+            parameter.copy_(saved)
+    assert np.isnan(view.foreground).any()
+    assert not view.instance_map.any()
