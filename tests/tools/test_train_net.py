@@ -158,11 +158,15 @@ class Bad:
         self.source = data["train"]
         self.folder = folder
 
+    @property
+    def output(self):
+        return ["OUTPUT_DIR", str(self.folder / "out")]
+
     def arguments(self, name, json_file, image_root, *keys):
         return [
             *("--config-file", CONFIG, "--register", name, str(json_file), str(image_root)),
             *("DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()"),
-            *("OUTPUT_DIR", str(self.folder / "out"), *SMALL, *keys),
+            *(*self.output, *SMALL, *keys),
         ]
 
     def with_image(self, name, write):
@@ -201,7 +205,8 @@ def bad_inputs(data, folder):
         "unknown key": (["--config-file", CONFIG, "MODEL.NO_KEY", "1"], ["MODEL.NO_KEY"]),
         "unknown option": (["--config-file", CONFIG, "--registre", "a"], ["--registre"]),
         "unknown dataset": (
-            ["--config-file", CONFIG, "DATASETS.TRAIN", "('nowhere',)"],
+            # Not into the folder of the config, which `make demo` would not use any more.
+            ["--config-file", CONFIG, "DATASETS.TRAIN", "('nowhere',)", *bad.output],
             ["nowhere", "--register"],
         ),
         "no folder": (
