@@ -157,10 +157,7 @@ class Bad:
     def __init__(self, data, folder):
         self.source = data["train"]
         self.folder = folder
-
-    @property
-    def output(self):
-        return ["OUTPUT_DIR", str(self.folder / "out")]
+        self.output = ["OUTPUT_DIR", str(folder / "out")]
 
     def arguments(self, name, json_file, image_root, *keys):
         return [
