@@ -75,6 +75,12 @@ TEST_REQUIREMENTS = [
 DEVELOPMENT_REQUIREMENTS = [
     "ruff>=0.9,<1",
     "mypy>=1.14,<3",
+    # Which lines the tests run, and which changes of the code they see.
+    "coverage>=7.10,<8",
+    "mutmut>=3.8,<4",
+    # Damaged files that are led by what the reader's code does; wheels alone, nothing is compiled.
+    'atheris>=3,<4; python_version>="3.11" and python_version<"3.14" and '
+    'sys_platform=="linux" and platform_machine=="x86_64"',
 ]
 
 setup(
