@@ -115,6 +115,16 @@ def test_distances_are_those_of_the_centres_of_pixels():
     assert np.array_equal(background, far & ~edges & (distances.min(axis=0) >= 10))
 
 
+def test_of_the_nuclei_cluster_parts_below_30_px_are_dropped():
+    points = torch.tensor([(14.0, 15.0), (34.0, 16.0), (24.0, 33.0)])
+    for missing, expected in ((0, 3), (1, -1)):
+        image, _ = discs([(14.0, 15.0), (34.0, 16.0)])
+        image[38:43, 21:27] = VIOLET  # 5 x 6 px, below the point of its cell
+        image[38, 21 : 21 + missing] = PINK
+        label = voronoi_cluster_label(image, points, points)
+        assert (label[40, 23:25] == expected).all()  # its core, after closing and smoothing
+
+
 def test_a_nucleus_of_a_point_outside_is_ignored_and_no_point_is_background():
     image, owner = discs([(24.0, 2.0), (24.0, 30.0)])
     inside = torch.tensor([[24.0, 30.0]])
