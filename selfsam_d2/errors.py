@@ -68,7 +68,7 @@ def run_command(main: Callable[[], None]) -> None:
         main: the entry point, called with no argument.
 
     Raises:
-        SystemExit: status 2 after an error of ours, 130 after Ctrl-C.
+        SystemExit: status 2 after an error of ours, 130 after Ctrl+C.
     """
     try:
         main()

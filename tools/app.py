@@ -3,7 +3,7 @@
 
     python tools/app.py --weights output/monuseg_vitt/model_final.pth
 
-Open the address that is printed and leave the terminal open; Ctrl-C ends the page. Only this
+Open the address that is printed and leave the terminal open; Ctrl+C ends the page. Only this
 machine can reach it unless --host says otherwise; whoever can reach it can use it. Nothing is sent
 to another host. Needs the extra `app`: python -m pip install '.[app]'. KEY VALUE pairs behind an
 option override the config.
@@ -40,7 +40,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Check what can be checked, load the model, serve until Ctrl-C."""
+    """Check what can be checked, load the model, serve until Ctrl+C."""
     arguments = parse_arguments()
     if arguments.port not in PORTS:
         raise InputError(f"--port {arguments.port}", "a number from 1 to 65535 is needed")

@@ -2,9 +2,10 @@
 """Write a training as one HTML page: result, images with their errors, curves, labels, config.
 
     python tools/report.py output/monuseg_vitt
-    python tools/report.py output/mine --register mine my/mine.json my/images
+    python tools/report.py output/mine
 
-RUN_DIR is the OUTPUT_DIR of tools/train_net.py, of a training that has ended or not. The page holds
+RUN_DIR is the OUTPUT_DIR of tools/train_net.py, of a training that has ended or not; datasets that
+lie elsewhere since then are named by --register NAME JSON IMAGE_ROOT. The page holds
 its pictures, asks no host for anything, and reads without JavaScript. What the run does not hold is
 left out, or said in one line. Predictions of test images are those that the last evaluation left
 (TEST.COCO_AP); without them three images are predicted with the last checkpoint, and so are up to a
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.finished_run import read_run
+from selfsam_d2.engine.named_datasets import kept_datasets
 from selfsam_d2.engine.run_report import ReportOptions, write_run_report
 from selfsam_d2.engine.setup import add_register_option, register_given
 from selfsam_d2.errors import InputError, run_command
@@ -60,7 +62,9 @@ def main() -> None:
     if not output.parent.is_dir() and output.parent != arguments.run:
         raise InputError(output, f"no folder {output.parent}; make it")
     run = read_run(arguments.run)
-    register_given(arguments.register, run.cfg)
+    given = {name for name, *_ in arguments.register}
+    kept = [each for each in kept_datasets(arguments.run) if each[0] not in given]
+    register_given([*arguments.register, *kept], run.cfg)
     written = write_run_report(
         run,
         ReportOptions(

@@ -22,7 +22,7 @@ from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from selfsam_d2 import errors
-from selfsam_d2.engine.stop_hook import PASSED_ON, STOPPED
+from selfsam_d2.engine.stop_hook import INTERRUPTED, PASSED_ON, STOPPED
 from selfsam_d2.errors import EXIT_STATUS, InputError, SelfSAMError
 from selfsam_d2.files import writing
 
@@ -93,7 +93,7 @@ def run_in_processes(
 ) -> None:
     """Detectron2's ``launch``, with errors in one line and a way to stop all processes.
 
-    One process on one machine is this one. SIGTERM is passed on, see
+    One process on one machine is this one. SIGTERM and Ctrl+C are passed on, see
     :class:`selfsam_d2.engine.stop_hook.StopHook`; a second one ends them all.
 
     Args:
@@ -131,7 +131,10 @@ def run_in_processes(
                 timeout=timeout,
             )
         except ProcessException as stop:
-            raise (_first_error(Path(notes)) or _ending(stop, bool(asked))) from None
+            raise (_first_error(Path(notes)) or _ending(stop, asked)) from None
+        # A process that Ctrl+C reaches while it starts ends as if it had done its work.
+        if asked[:1] == [signal.SIGINT]:
+            raise SystemExit(INTERRUPTED)
 
 
 def _work(work: Callable[..., None], count: int, arguments: tuple[Any, ...], notes: Path) -> None:
@@ -170,13 +173,16 @@ def _first_error(notes: Path) -> SelfSAMError | None:
     return error
 
 
-def _ending(stop: ProcessException, asked: bool) -> BaseException:
+def _ending(stop: ProcessException, asked: list[int]) -> BaseException:
     """What the end of a process that wrote no error down is for the command."""
     if not isinstance(stop, ProcessExitedException):
         return stop
     number = -stop.exit_code
-    if stop.exit_code == STOPPED or (asked and number in (signal.SIGTERM, PASSED_ON)):
-        return SystemExit(STOPPED)
+    wish = INTERRUPTED if asked[:1] == [signal.SIGINT] else STOPPED
+    if stop.exit_code in (STOPPED, INTERRUPTED) or (
+        asked and number in (signal.SIGTERM, signal.SIGINT, PASSED_ON)
+    ):
+        return SystemExit(wish)
     if number > 0:
         name = signal.Signals(number).name
         return SelfSAMError(
@@ -194,24 +200,26 @@ def _ask_processes(notes: Path) -> None:
 
 @contextmanager
 def _passing_on(notes: Path) -> Iterator[list[int]]:
-    """Pass SIGTERM on to the processes; the list holds it once it has come."""
+    """Pass SIGTERM and Ctrl+C on to the processes; the list holds them once they have come."""
     asked: list[int] = []
-    # They have SIGTERM themselves by then, if the whole job was asked.
+    # They have the signal themselves by then, if the whole job was asked.
     timer = threading.Timer(DELAY, _ask_processes, (notes,))
     timer.daemon = True
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame
-        asked.append(number)
         signal.signal(number, signal.SIG_DFL)
-        timer.start()
+        if not asked:
+            timer.start()
+        asked.append(number)
 
-    previous = None
+    previous: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        previous = signal.signal(signal.SIGTERM, pass_on)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            previous[each] = signal.signal(each, pass_on)
     try:
         yield asked
     finally:
         timer.cancel()
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        while previous:
+            signal.signal(*previous.popitem())

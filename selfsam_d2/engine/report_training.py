@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from selfsam_d2.visualization.point_overlay import (
 )
 
 __all__ = ["training_section"]
+
+logger = logging.getLogger(__name__)
 
 TITLE = "Nuclei found on training images"
 LEGEND = [
@@ -54,13 +57,13 @@ def training_section(run: FinishedRun, weights: str | None, folder: Path) -> Sec
     try:
         images, total = read_training_images(run.cfg)
     except InputError as error:
-        return Section(TITLE, [f"None is shown: {error}"])
+        return _nothing(error)
     try:
         model, file = load_run_model(run, weights)
     except InputError as error:
         if weights is not None:
             raise
-        return Section(TITLE, [f"None is shown: {error}"])
+        return _nothing(error)
     matched = [match_image(model, image) for image in images]
     chosen = choose_matched(matched)
     pictures = [_picture(word, image, folder) for word, image in chosen.items()]
@@ -68,6 +71,12 @@ def training_section(run: FinishedRun, weights: str | None, folder: Path) -> Sec
     return Section(
         TITLE, [_introduction(matched, total, file), *pictures, *_counts(matched, words)]
     )
+
+
+def _nothing(why: InputError) -> Section:
+    """Said on the terminal as well: a report that lacks its pictures may replace one that has."""
+    logger.warning("WARNING: no training image is shown: %s", why)
+    return Section(TITLE, [f"None is shown: {why}"])
 
 
 def _introduction(matched: Sequence[MatchedImage], total: int, file: str) -> str:

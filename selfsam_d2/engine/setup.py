@@ -24,6 +24,7 @@ from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.data_checks import check_evaluation, check_training, check_weights
 from selfsam_d2.engine.logs import start_logs
 from selfsam_d2.engine.memory import keep_freed_memory
+from selfsam_d2.engine.named_datasets import check_named, keep_datasets
 from selfsam_d2.engine.retired_keys import drop_retired
 from selfsam_d2.engine.training_resolution import set_training_resolution
 from selfsam_d2.errors import InputError
@@ -106,6 +107,9 @@ def config_from_text(text: str, subject: str, opts: Sequence[str] = ()) -> CfgNo
 
 
 def _with_overrides(cfg: CfgNode, opts: Sequence[str]) -> CfgNode:
+    stray = [each for each in opts if str(each).startswith("--")]
+    if stray:
+        raise InputError(stray[0], "options go before the first KEY VALUE pair")
     if len(opts) % 2:
         raise InputError(opts[-1], "a key without a value; overrides are KEY VALUE pairs")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
@@ -175,6 +179,7 @@ def check_inputs(args: argparse.Namespace) -> CfgNode:
     """
     cfg = load_config(args.config_file, args.opts)
     register_given(args.register, cfg)
+    check_named(args.register, cfg)
     check_config(cfg)
     check_evaluation(cfg, needed=args.eval_only)
     if not args.eval_only:
@@ -194,6 +199,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """
     cfg = load_config(args.config_file, args.opts)
     register_given(args.register, cfg)
+    check_named(args.register, cfg)
     check_config(cfg)
     resolution = None if args.eval_only else set_training_resolution(cfg)
     cfg.freeze()
@@ -205,6 +211,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     try:
         start_logs(cfg.OUTPUT_DIR)
         default_setup(cfg, args)
+        if args.register and not args.eval_only and comm.is_main_process():
+            keep_datasets(cfg.OUTPUT_DIR, args.register)
     except OSError as error:
         raise InputError(
             cfg.OUTPUT_DIR, f"cannot be written ({error.strerror}); choose another OUTPUT_DIR"

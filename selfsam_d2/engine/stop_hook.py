@@ -1,4 +1,4 @@
-"""Leave a training in good order when the machine asks for it (SIGTERM)."""
+"""Leave a training in good order when the machine (SIGTERM) or its user (Ctrl+C) asks for it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from detectron2.utils import comm
 
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 
-__all__ = ["PASSED_ON", "STOPPED", "StopHook"]
+__all__ = ["INTERRUPTED", "PASSED_ON", "STOPPED", "StopHook"]
 
-STOPPED = 128 + signal.SIGTERM  # exit status, as of a process that the signal ended
+# Exit statuses, as of a process that the signal ended.
+STOPPED = 128 + signal.SIGTERM
+INTERRUPTED = 128 + signal.SIGINT
 PASSED_ON = signal.SIGUSR1  # what a process sends to those it started when it was asked to stop
 
 logger = logging.getLogger(__name__)
@@ -25,22 +27,25 @@ logger = logging.getLogger(__name__)
 class StopHook(HookBase):
     """On SIGTERM, as schedulers send it, saves a checkpoint and ends with status 143.
 
-    The step at hand is finished first. Belongs before ``EvalHook``: during an evaluation, which may
-    take minutes, the model does not change, so it is saved and left at once. A second SIGTERM ends
-    the process as usual. Processes that train together leave together, whichever was asked, be it
-    by SIGTERM or by SIGUSR1 from the process that started them.
+    Ctrl+C (SIGINT) is the same with status 130. The step at hand is finished first. Belongs before
+    ``EvalHook``: during an evaluation, which may take minutes, the model does not change, so it is
+    saved and left at once. A second signal of the kind ends the process as usual. Processes that
+    train together leave together, whichever was asked, be it by a signal or by SIGUSR1 from the
+    process that started them.
 
     Args:
         checkpointer: writes the file.
 
     Attributes:
         asked: a signal has come.
+        status: the process ends with.
     """
 
     def __init__(self, checkpointer: SelfSAMCheckpointer) -> None:
         self.checkpointer = checkpointer
         self._process = os.getpid()
         self.asked = False
+        self.status = STOPPED
         self._came: set[int] = set()
         self._finished_step = -1
         self._previous: dict[int, Any] = {}
@@ -48,7 +53,7 @@ class StopHook(HookBase):
     def before_train(self) -> None:
         # Only a main thread may set what answers a signal.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, PASSED_ON):
+            for number in (signal.SIGTERM, signal.SIGINT, PASSED_ON):
                 self._previous[number] = signal.signal(number, self._on_signal)
 
     def after_train(self) -> None:
@@ -64,7 +69,7 @@ class StopHook(HookBase):
         del frame
         evaluates = self._finished_step == self.trainer.iter
         waits = evaluates and not comm.is_main_process()
-        again = number == signal.SIGTERM and (number in self._came or (self.asked and waits))
+        again = number != PASSED_ON and (number in self._came or (self.asked and waits))
         if os.getpid() != self._process or again:
             # A data worker has nothing to save, and who asks twice does not want to wait; nor does
             # an evaluation that the main process has left.
@@ -75,6 +80,7 @@ class StopHook(HookBase):
         if self.asked:  # the same wish, in the other way
             return
         self.asked = True
+        self.status = INTERRUPTED if number == signal.SIGINT else STOPPED
         # Data workers were asked as well, if the whole job was. PyTorch's answer to their end is
         # an error in the midst of the step, which still can be finished.
         signal.signal(signal.SIGCHLD, _do_nothing)
@@ -82,7 +88,7 @@ class StopHook(HookBase):
         # The other processes may be anywhere in the evaluation; without this one they are ended.
         if evaluates and comm.is_main_process():
             self._save(self.trainer.iter)
-            raise SystemExit(STOPPED)
+            raise SystemExit(self.status)
 
     def leave(self, step: int) -> None:
         """Save the model as it is behind a step and end, in all processes together.
@@ -91,16 +97,19 @@ class StopHook(HookBase):
             step: from 0; -1: untrained, not saved.
 
         Raises:
-            SystemExit: of status 143.
+            SystemExit: of status 143, or 130 after Ctrl+C.
         """
         if step >= 0:
             self._save(step)
+        else:
+            logger.info("stopped before the first step: nothing is there to go on from")
         comm.synchronize()
-        raise SystemExit(STOPPED)
+        raise SystemExit(self.status)
 
     def _save(self, step: int) -> None:
         self.trainer.iter = step  # which the checkpoint holds
         self.checkpointer.save(f"model_{step:07d}", iteration=step)
+        logger.info("stopped behind step %d: the same command with --resume goes on there", step)
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:

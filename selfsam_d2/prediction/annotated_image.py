@@ -15,7 +15,12 @@ from selfsam_d2.outputs.geojson import CLASS_NAME
 from selfsam_d2.outputs.prediction import NucleiPrediction
 from selfsam_d2.prediction.predictor import NucleiPredictor
 from selfsam_d2.prediction.prompted_nuclei import PromptedNuclei
-from selfsam_d2.visualization.overlay import TRUE_COLOR, draw_contours, draw_points
+from selfsam_d2.visualization.overlay import (
+    PREDICTED_COLOR,
+    TRUE_COLOR,
+    draw_contours,
+    draw_points,
+)
 
 __all__ = ["MAX_PIXELS", "PROMPTED_CLASS", "AnnotatedImage"]
 
@@ -63,6 +68,24 @@ class AnnotatedImage:
         return features
 
     @property
+    def _replaced(self) -> NDArray[np.bool_]:
+        """(N + 1,) by id of a found nucleus: a prompted one takes its place.
+
+        Such a one covers more than half of it, or its point lies in it.
+        """
+        owners = self.found.instance_map
+        area = np.bincount(owners.ravel(), minlength=len(self.found) + 1)
+        if self.prompted is None:
+            return np.zeros(len(area), dtype=bool)
+        prompted = self.prompted.instance_map
+        replaced = 2 * np.bincount(owners[prompted > 0], minlength=len(area)) > area
+        columns, rows = self.points.astype(np.int64).T
+        outlined = np.isin(np.arange(1, len(self.points) + 1), prompted)
+        replaced[owners[rows, columns][outlined]] = True
+        replaced[0] = False
+        return replaced
+
+    @property
     def points(self) -> NDArray[np.float64]:
         """(K, 2) xy of the points, px."""
         return np.zeros((0, 2)) if self._prompter is None else self._prompter.points
@@ -90,22 +113,37 @@ class AnnotatedImage:
         return self._prompted
 
     def drawing(self) -> NDArray[np.uint8]:
-        """The image with contours, yellow found and cyan prompted, and the points."""
-        drawn = self.found.overlay()
+        """The image with contours, yellow found and cyan prompted, and the points.
+
+        A prompted nucleus takes the place of the found ones that hold its point, or that it covers
+        by more than half.
+        """
         if self.prompted is None:
-            return drawn
+            return self.found.overlay()
+        owners = self.found.instance_map
+        kept = np.where(self._replaced[owners], 0, owners)
+        drawn = draw_contours(self.image, kept, PREDICTED_COLOR)
         drawn = draw_contours(drawn, self.prompted.instance_map, TRUE_COLOR, thickness=2)
         return draw_points(drawn, self.points, radius=POINT_RADIUS)
 
     def to_geojson(self) -> dict[str, Any]:
-        """All nuclei as QuPath's GeoJSON; those of points are of a class of their own."""
-        found = self.prompted
-        more = [] if found is None else found.to_geojson(PROMPTED_CLASS)["features"]
-        return {"type": "FeatureCollection", "features": [*self._found_features, *more]}
+        """All nuclei as QuPath's GeoJSON; those of points are of a class of their own.
+
+        No nucleus is there twice: see the drawing.
+        """
+        prompted, replaced = self.prompted, self._replaced[1:]
+        more = [] if prompted is None else prompted.to_geojson(PROMPTED_CLASS)["features"]
+        kept = [
+            feature
+            for feature, gone in zip(self._found_features, replaced, strict=True)
+            if not gone
+        ]
+        return {"type": "FeatureCollection", "features": [*kept, *more]}
 
     def summary(self) -> str:
         """One line on what is drawn."""
-        line = f"{self.name}: {len(self.found)} nuclei found"
+        line = f"{self.name}: {len(self.found) - self._replaced.sum()} nuclei found"
         if self.prompted is None:
             return line
-        return f"{line}; {len(self.points)} points, {len(self.prompted)} nuclei from them"
+        points = len(self.points)
+        return f"{line}, {len(self.prompted)} outlined at {points} point{'s'[: points != 1]}"

@@ -58,8 +58,9 @@ def unknown_resolution(model: float | None, image: float | None) -> str | None:
             f"them, else give theirs behind --output, e.g. {key} 0.25"
         )
     return (
-        "neither their µm/px nor those of the training images known, so nothing is resized; right "
-        f"if scanned like them, else give both, e.g. --microns-per-pixel 0.25 and {key} 0.25"
+        "µm/px unknown, theirs and those of the training images, so nothing is resized; right if "
+        "all were scanned alike, else give both, e.g. --microns-per-pixel 0.25, and behind "
+        f"--output {key} 0.25"
     )
 
 

@@ -157,7 +157,7 @@ def begin(tasks: Sequence[Task], outputs: Outputs, model: str) -> None:
 def predict_images(predictor: Predict, tasks: Sequence[Task], outputs: Outputs) -> None:
     """Predict and write, image after image; a line for each on stdout, a bar on a terminal.
 
-    An image that cannot be read is a line on stderr, and the next one follows. SIGTERM and Ctrl-C
+    An image that cannot be read is a line on stderr, and the next one follows. SIGTERM and Ctrl+C
     leave the files that are finished, each of them whole, and the finished tiles of a slide.
 
     Where Detectron2's ``launch`` started several processes, each calls this: images are shared out

@@ -64,7 +64,8 @@ def build_page(predictor: NucleiPredictor) -> Any:
         opened = gradio.State()
         gradio.Markdown(
             f"# {TITLE}\nDrop an H&E image. Yellow: nuclei that the model finds. A click on the "
-            "image is a point: SAM outlines the nucleus there, in cyan."
+            "image is a point: SAM outlines the nucleus there anew, in cyan, in place of the "
+            "yellow one."
         )
         upload = gradio.File(
             label="Image (PNG, JPEG or TIFF)", file_types=SUFFIXES, elem_id="upload", height=120
@@ -137,14 +138,14 @@ def require_place(host: str, port: int) -> None:
 
 
 def serve(page: Any, address: str) -> None:
-    """Say where the page is, and wait until Ctrl-C ends it, which is no error.
+    """Say where the page is, and wait until Ctrl+C ends it, which is no error.
 
     Args:
         page: launched without a thread of its own that waits.
         address: of it.
     """
     try:
-        sys.stdout.write(f"open {address} in a browser; leave this terminal open; Ctrl-C ends\n")
+        sys.stdout.write(f"open {address} in a browser; leave this terminal open; Ctrl+C ends\n")
         sys.stdout.flush()
         while page.is_running:
             time.sleep(0.1)

@@ -103,13 +103,13 @@ def draw_curves(
         before: metric name -> value of the untrained model, drawn at step 0.
 
     Returns:
-        number of diagrams side by side: that of the losses, and the others where there is
-        something to draw.
+        number of diagrams side by side: that of the losses without those that are always 0, of
+        the labels where one of their numbers changes, of the metrics where there are some.
     """
     start = {f"nuclei/{name}": value for name, value in (before or {}).items()}
     with_start = [{"iteration": 0, **start}, *rows]
     panels = [(_draw_losses, rows)]
-    panels += [(_draw_labels, rows)] if _logged(rows, LABELS) else []
+    panels += [(_draw_labels, rows)] if _varies(rows, LABELS) else []
     panels += [(_draw_metrics, with_start)] if _logged(with_start, METRICS) else []
     figure = Figure(figsize=(5 * len(panels), 4.4), dpi=110, layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -122,7 +122,9 @@ def draw_curves(
 
 def _draw_losses(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     others = {name: name for row in rows for name in row if name.startswith("loss_")}
-    _plot(axis, rows, LOSSES | {name: name for name in others if name not in LOSSES})
+    names = LOSSES | {name: name for name in others if name not in LOSSES}
+    drawn = {name: label for name, label in names.items() if any(row.get(name) for row in rows)}
+    _plot(axis, rows, drawn)
     axis.set(title="Losses (median of 20 steps)", ylabel="loss, weighted")
     # Logarithmic down to 0.01 and linear below, as a loss may be 0.
     axis.set_yscale("symlog", linthresh=0.01)
@@ -142,6 +144,11 @@ def _draw_metrics(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _logged(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> bool:
     return any(row.get(name) is not None for row in rows for name in names)
+
+
+def _varies(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> bool:
+    values = ({row[name] for row in rows if row.get(name) is not None} for name in names)
+    return any(len(found) > 1 for found in values)
 
 
 def draw_pace(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:

@@ -53,7 +53,9 @@ def resolve_weights(weights: str) -> Path:
         )
     if not path.is_file():
         raise InputError(
-            weights, f"no such file of weights; give a path, a URL or one of {', '.join(CATALOG)}"
+            weights,
+            "no such file of weights (a training writes its model_final.pth at its end); give a "
+            f"path, a URL or one of {', '.join(CATALOG)}",
         )
     return path
 

@@ -40,8 +40,8 @@ def commands():
     section = text.split("## Your own data in five steps\n")[1].split("\n## ")[0]
     lines = re.sub(r"\\\n\s*", " ", section).splitlines()
     typed = [shlex.split(line) for line in lines if line.startswith("    ")]
-    once, typed = typed[:2], typed[2:]
-    assert [words[0] for words in once] == ["sudo", "make"]
+    once, typed = typed[:3], typed[3:]
+    assert [words[0] for words in once] == ["sudo", "make", "mkdir"]
     assert {words[0] for words in typed} == {".venv/bin/python"}
     return [words[1:] for words in typed]
 
@@ -80,7 +80,7 @@ def done(tmp_path_factory):
     Image.fromarray(new).save(folder / "my" / "new_images" / "new.png")
     prepare, train, *others, app = commands()
     assert [words[0] for words in others] == ["tools/predict.py"] * 2 + ["tools/report.py"]
-    assert app[0] == "tools/app.py"  # it runs until Ctrl-C: tests/tools/test_app.py
+    assert app[0] == "tools/app.py"  # it runs until Ctrl+C: tests/tools/test_app.py
     process = subprocess.run(
         [sys.executable, "-c", CODE],
         input=json.dumps([prepare, [*train, *TINY], *others]),
@@ -124,4 +124,7 @@ def test_each_image_gets_the_files_that_are_promised(done):
 
 def test_the_report_is_where_the_text_says(done):
     folder, _, _ = done
-    assert (folder / "output" / "mine" / "report.html").is_file()
+    page = (folder / "output" / "mine" / "report.html").read_text()
+    # The training has kept where its images are.
+    assert "Nuclei found on training images" in page
+    assert "None is shown" not in page

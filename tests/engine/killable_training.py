@@ -41,8 +41,8 @@ class LossLog(HookBase):
                 os.kill(os.getpid(), signal.SIGKILL)
         if not comm.is_main_process():
             return
-        if self.number == signal.SIGTERM:
-            os.killpg(0, signal.SIGTERM)
+        if self.number in (signal.SIGTERM, signal.SIGINT):
+            os.killpg(0, self.number)
         if self.number == signal.SIGUSR1:
             os.kill(os.getppid(), signal.SIGTERM)
 

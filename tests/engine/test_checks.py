@@ -191,6 +191,8 @@ def test_only_the_wrong_pair_is_named_and_a_bare_name_will_do_for_a_tuple():
         load_config(CONFIG, ["OUTPUT_DIR", "out", "SEED", "abc"])
     with pytest.raises(InputError, match=r"^SEED: a key without a value"):
         load_config(CONFIG, ["OUTPUT_DIR", "out", "SEED"])
+    with pytest.raises(InputError, match=r"^--resume: options go before the first KEY VALUE pair"):
+        load_config(CONFIG, ["SEED", "1", "--resume"])
     assert load_config(CONFIG, ["DATASETS.TRAIN", "my_train"]).DATASETS.TRAIN == ("my_train",)
 
 

@@ -54,14 +54,16 @@ def test_what_two_processes_saved_one_goes_on_with(train, losses, pairs, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGUSR1], ids=["all are asked", "the first is asked"]
+    ("number", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)],
+    ids=["all are asked", "the first is asked", "Ctrl+C"],
 )
 def test_processes_that_are_asked_to_stop_save_and_end_together(
-    train, losses, pairs, tmp_path, number
+    train, losses, pairs, tmp_path, number, status
 ):
     keys = (*pairs, "SOLVER.MAX_ITER", "1000")
     done = train(tmp_path, *keys, processes=2, kill_at=3, number=number)
-    assert done.returncode == 128 + signal.SIGTERM, done.stderr[-2000:]
+    assert done.returncode == status, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     last = max(losses(tmp_path))
     assert 2 <= last < 900

@@ -1,4 +1,4 @@
-"""SIGTERM in a process that trains: when it is saved, and when it is left."""
+"""SIGTERM and Ctrl+C in a process that trains: when it is saved, and when it is left."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import threading
 import pytest
 from detectron2.engine import hooks
 
-from selfsam_d2.engine.stop_hook import PASSED_ON, STOPPED, StopHook
+from selfsam_d2.engine.stop_hook import INTERRUPTED, PASSED_ON, STOPPED, StopHook
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError
 
@@ -32,17 +32,21 @@ class AskToStop(hooks.HookBase):
         self._ask("after")
 
 
-def test_the_step_at_hand_is_finished_and_saved(small_config, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, STOPPED), (signal.SIGINT, INTERRUPTED)]
+)
+def test_the_step_at_hand_is_finished_and_saved(small_config, tmp_path, number, status):
+    assert (STOPPED, INTERRUPTED) == (143, 130)
     trainer = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "9"))
     trainer.resume_or_load(resume=False)
-    trainer.register_hooks([AskToStop("before", 2)])
-    before = signal.getsignal(signal.SIGTERM)
+    trainer.register_hooks([AskToStop("before", 2, (number,))])
+    before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stop:
         trainer.train()
-    assert stop.value.code == STOPPED == 143
+    assert stop.value.code == status
     assert trainer.iter == 2
     assert (tmp_path / "run" / "last_checkpoint").read_text() == "model_0000002.pth"
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
     again = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "9"), resume=True)
     again.resume_or_load(resume=True)
     assert again.start_iter == 3

@@ -1,6 +1,7 @@
 """tools/app.py as typed, and its page in a browser."""
 
 import json
+import re
 import runpy
 import signal
 import socket
@@ -129,7 +130,7 @@ def test_drop_click_and_download(address, browser, images, tmp_path):
 
     picture = page.find("#view img")
     ActionChains(browser).move_to_element_with_offset(picture, 0, 0).click().perform()
-    assert page.wait_for("1 points").startswith(found)
+    page.wait_for("outlined at 1 point")
     page.until(lambda: page.picture() and page.picture()[0] != before[0])
     assert page.color(48, 48) == list(POINT_COLOR)
     assert page.color(20, 20) != list(POINT_COLOR)
@@ -142,9 +143,10 @@ def test_drop_click_and_download(address, browser, images, tmp_path):
     assert path.name == "good.geojson"
     content = json.loads(path.read_text())
     features = content["features"]
-    nuclei = int(found.split()[1])
-    points = int(page.text("#status").split("points, ")[1].split()[0])
-    assert len(features) == nuclei + points > 0
+    numbers = re.fullmatch(
+        r"good.png: (\d+) nuclei found, (\d+) outlined at 1 point", page.text("#status")
+    )
+    assert len(features) == sum(map(int, numbers.groups())) > 0
     assert all(shape(each["geometry"]).is_valid for each in features)
 
     page.find("#clear").click()
@@ -215,7 +217,7 @@ def test_a_start_says_how_it_ends_and_ctrl_c_is_no_error(tiny_run, port):
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=PATIENCE)
     assert line == (
-        f"open http://127.0.0.1:{port}/ in a browser; leave this terminal open; Ctrl-C ends\n"
+        f"open http://127.0.0.1:{port}/ in a browser; leave this terminal open; Ctrl+C ends\n"
     )
     assert (process.returncode, said, complained) == (0, "stopped\n", "")
 

@@ -136,7 +136,7 @@ def test_keys_behind_the_output_override_the_config(done):
     status, stderr = results["overrides"]
     assert status == 0, stderr
     (line,) = stderr.splitlines()
-    assert line.startswith("images: neither their µm/px nor")
+    assert line.startswith("images: µm/px unknown, theirs and those of the training images")
     assert [path.name for path in (folder / "none").glob("[!.]*")] == ["a.csv"]
     assert (folder / "none" / "a.csv").read_text().count("\n") == 1
 

@@ -63,7 +63,8 @@ def ink(path, panels):
 
 STEPS = (19, 39, 59)
 LOSS = [{"iteration": step, "total_loss": 5 - step / 100, "loss_contrast": 0.0} for step in STEPS]
-ALPHA = [{**row, "alpha": 0.5} for row in LOSS]
+ALPHA = [{**row, "alpha": 1 - row["iteration"] / 100} for row in LOSS]
+CONSTANT = [{**row, "alpha": 1.0, "labels/empty_prompts": 0.0} for row in LOSS]
 METRIC = {"iteration": 60, "nuclei/AJI": 0.7}
 
 
@@ -73,6 +74,7 @@ METRIC = {"iteration": 60, "nuclei/AJI": 0.7}
         (LOSS, None, 1),
         (LOSS, {"AJI": None}, 1),
         (ALPHA, None, 2),
+        (CONSTANT, None, 1),
         ([*LOSS, METRIC], None, 2),
         (LOSS, {"AJI": 0.1}, 2),
         ([*ALPHA, METRIC], {"AJI": 0.0, "Dice": None}, 3),

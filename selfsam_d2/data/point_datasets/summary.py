@@ -41,8 +41,8 @@ LEGEND = {
     "double": f"points less than {DOUBLE_DISTANCE:g} px from an earlier one, left out",
     "outside regions": "points outside of the outlined areas, left out",
     "outlines not used": "outlines of a class that marks no annotated area (see --region-class)",
-    COVERED: "share that a box around the points takes of an image without outlines, all of which "
-    "counts as annotated",
+    COVERED: "share of the image that a box around its points takes; without outlines all of an "
+    "image counts as annotated, and a WARNING names those where it does not look so",
 }
 
 
