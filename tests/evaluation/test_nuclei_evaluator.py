@@ -95,9 +95,7 @@ def test_results_file_and_log(register, tmp_path, caplog):
     register(make_content(TRUE))
     pred = {key: shifted(instance_map) for key, instance_map in TRUE.items()}
     evaluator = NucleiEvaluator(NAME, tmp_path / "inference")
-    evaluator.reset()
-    for key in TRUE:
-        evaluator.process([{"image_id": key}], [make_output(pred[key])])
+    evaluator.process([{"image_id": key} for key in TRUE], [make_output(pred[key]) for key in TRUE])
     with caplog.at_level(logging.INFO, logger="selfsam_d2"):
         results = evaluator.evaluate()
     rows = expected_rows(pred)
@@ -110,6 +108,18 @@ def test_results_file_and_log(register, tmp_path, caplog):
     assert content["images"] == {key: pytest.approx(row) for key, row in rows.items()}
     assert "image_11" in caplog.text
     print_csv_format(results)
+
+
+def test_images_that_were_not_seen_are_said(register, caplog):
+    register(make_content(TRUE))
+    evaluator = NucleiEvaluator(NAME)
+    evaluator.evaluate()
+    for key in TRUE:
+        evaluator.process([{"image_id": key}], [make_output(TRUE[key])])
+        evaluator.evaluate()
+    said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert said[0] == f"no prediction for the dataset {NAME} was seen"
+    assert said[1:] == [f"1 of the 2 images of {NAME} were seen"]
 
 
 @pytest.mark.parametrize("dense", [True, False])

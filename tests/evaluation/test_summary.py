@@ -47,6 +47,17 @@ def test_table_keeps_numeric_file_names():
     assert table.splitlines()[2].split() == ["007", "0.5000"]
 
 
+def test_the_file_is_text_that_people_and_other_programs_read(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"images": {"ä": 0.5}})
+    assert path.read_bytes() == b'{\n  "images": {\n    "\\u00e4": 0.5\n  }\n}\n'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"mean": math.nan})
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"metrics.json: cannot be written .*; choose another fil"):
+        write_json(tmp_path / "file" / "metrics.json", {})
+
+
 def test_write_json_replaces_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "new" / "metrics.json"
     write_json(path, {"mean": {"Dice": 0.5}})

@@ -60,9 +60,9 @@ def refined_by_loop(points, context, adapted, foreground, fallback):
 @given(st.integers(1, 4), st.integers(0, 2), SEEDS)
 def test_boxes_are_those_of_the_definition(count, beyond, seed):
     rng = np.random.default_rng(seed)
-    points = rng.uniform(0, 24, (count, 2))
-    context = np.concatenate([points, rng.uniform(24, 40, (beyond, 2))])
-    smooth = ndimage.gaussian_filter(rng.random((count + 1, 24, 24)), (0, 2, 2))
+    points = rng.uniform(0, 1, (count, 2)) * [30, 24]
+    context = np.concatenate([points, rng.uniform(30, 46, (beyond, 2))])
+    smooth = ndimage.gaussian_filter(rng.random((count + 1, 24, 30)), (0, 2, 2))
     smooth = (smooth - smooth.min()) / np.ptp(smooth)
     fallback = rng.uniform(0, 24, (count, 4))
     arguments = (points, context, smooth[:count], smooth[count], fallback)
@@ -86,6 +86,16 @@ def test_a_nucleus_that_the_decoder_does_not_see_has_the_box_of_its_mask():
     boxes = refined_boxes(points, points, mask, torch.zeros(16, 16), torch.zeros(1, 4))
     assert boxes.tolist() == [[4.0, 3.0, 10.0, 9.0]]
     assert not boxes.requires_grad
+
+
+@pytest.mark.parametrize(("mean", "is_seen"), [(0.045, False), (0.055, True)])
+def test_what_is_hardly_seen_anywhere_is_not_raised_to_a_nucleus(mean, is_seen):
+    points = torch.tensor([[7.0, 6.0]])
+    mask = torch.zeros(1, 16, 16)
+    mask[0, 3:9, 4:10] = mean
+    fallback = torch.tensor([[1.0, 1.0, 13.0, 11.0]])
+    (box,) = refined_boxes(points, points, mask, mask[0], fallback).tolist()
+    assert box == ([4.0, 3.0, 10.0, 9.0] if is_seen else fallback[0].tolist())
 
 
 def test_a_crop_without_points_has_no_boxes():
