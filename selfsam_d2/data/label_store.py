@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 import zipfile
@@ -19,6 +20,7 @@ __all__ = ["LABEL_NAMES", "LabelStore"]
 LABEL_NAMES = ("prompt_label", "instance_label")
 COMPLETE = "complete"
 POLL_SECONDS = 0.2
+NETWORK_SECONDS = 60.0  # that a network drive may take to show what another machine has written
 
 
 class LabelStore:
@@ -26,16 +28,17 @@ class LabelStore:
 
     A refresh is named by the epoch that it serves. Readers ask for the labels of an epoch and
     wait for its refresh, so that what a step sees does not depend on how far ahead the data
-    workers are.
+    workers are. These wait as long as the process lives that made the store, the trainer: how long
+    its steps, evaluations and refreshes take is not theirs to know. The trainer reads after the
+    refresh, and waits for a slow drive only.
 
     Args:
         folder: where the refreshes are kept.
-        timeout: seconds that a reader waits for a refresh.
     """
 
-    def __init__(self, folder: str | Path, timeout: float = 3600.0) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.timeout = timeout
+        self._trainer = os.getpid()
 
     def write(self, record: dict[str, Any], epoch: int, labels: dict[str, np.ndarray]) -> None:
         """Store the labels of one image, atomically.
@@ -76,12 +79,16 @@ class LabelStore:
             for each of :data:`LABEL_NAMES` (H, W) int32.
 
         Raises:
-            InputError: the refresh did not appear in time, or a file is damaged.
+            InputError: the refresh cannot appear any more, or a file is damaged.
         """
         epoch = record["epoch"]
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + NETWORK_SECONDS
         while not self.is_complete(epoch):
-            if time.monotonic() > deadline:
+            if os.getpid() == self._trainer:
+                given_up = time.monotonic() > deadline
+            else:
+                given_up = os.getppid() != self._trainer
+            if given_up:
                 raise InputError(self._epoch_folder(epoch), "the label refresh never appeared")
             time.sleep(POLL_SECONDS)
         path = self._path(record, epoch)

@@ -147,6 +147,11 @@ class CropTrainer(DefaultTrainer):
             verify_results(self.cfg, results)
         return results
 
+    def before_train(self) -> None:
+        """As DefaultTrainer; signals are answered while base masks and labels are made."""
+        self.stop_hook.listen()
+        super().before_train()
+
     def run_step(self) -> None:
         """As DefaultTrainer; where the data workers were asked to stop too, it is left undone."""
         try:

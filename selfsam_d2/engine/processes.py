@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -22,6 +25,7 @@ from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from selfsam_d2 import errors
+from selfsam_d2.engine.lost_process import is_lost_process
 from selfsam_d2.engine.stop_hook import INTERRUPTED, PASSED_ON, STOPPED
 from selfsam_d2.errors import EXIT_STATUS, InputError, SelfSAMError
 from selfsam_d2.files import writing
@@ -29,7 +33,10 @@ from selfsam_d2.files import writing
 __all__ = ["check_processes", "run_in_processes"]
 
 PROCESS, ERROR = ".process", ".error"  # notes of a process for the one that started it
+STOP = "stop"  # its note for those that start
 DELAY = 1.0  # s, from a signal to its passing on
+LOST = 75  # exit status of a process that misses another one
+GRACE = 2.0  # s, from there to its end: the one that ended first has the word
 
 
 def check_processes(cfg: Any, count: int, num_machines: int = 1, *, trains: bool = True) -> None:
@@ -107,8 +114,8 @@ def run_in_processes(
 
     Raises:
         InputError: there are fewer GPUs, or the rank is not one of the machines.
-        SelfSAMError: what a process raised, of the same class, or that one was killed; the others
-            are ended.
+        SelfSAMError: what a process raised, of the same class, that one was killed, or that one
+            of another machine has ended; the others are ended.
         SystemExit: a process was stopped.
         ProcessRaisedException: a process raised something else.
     """
@@ -142,18 +149,28 @@ def _work(work: Callable[..., None], count: int, arguments: tuple[Any, ...], not
     # Each would take all cores.
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     rank = comm.get_local_rank()
-    _note(notes / f"{rank}{PROCESS}", os.getpid())
     try:
+        _note(notes / f"{rank}{PROCESS}", os.getpid())
+        if (notes / STOP).exists():  # asked before there was a note to find this process by
+            raise SystemExit(STOPPED)
         work(*arguments)
     except SelfSAMError as error:
         _note(notes / f"{rank}{ERROR}", [type(error).__name__, str(error)])
-        _leave_group()
         raise SystemExit(EXIT_STATUS) from None
-    _leave_group()
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
+        time.sleep(GRACE)
+        raise SystemExit(LOST) from None
+    finally:
+        _leave_group()
 
 
 def _leave_group() -> None:
-    """Gloo's threads that are there when the interpreter ends can abort it, with a line of C++."""
+    """Gloo's threads that are there when the interpreter ends can abort it, with a line of C++.
+
+    It waits for no other process, be it gone, waiting or at work.
+    """
     if dist.is_initialized() and dist.get_backend() == "gloo":
         dist.destroy_process_group()
 
@@ -175,14 +192,23 @@ def _first_error(notes: Path) -> SelfSAMError | None:
 
 def _ending(stop: ProcessException, asked: list[int]) -> BaseException:
     """What the end of a process that wrote no error down is for the command."""
-    if not isinstance(stop, ProcessExitedException):
-        return stop
-    number = -stop.exit_code
     wish = INTERRUPTED if asked[:1] == [signal.SIGINT] else STOPPED
+    if not isinstance(stop, ProcessExitedException):
+        if not asked:
+            return stop
+        # Mostly of what was lost with the processes that were left first.
+        sys.stderr.write(f"while it was stopped: {str(stop).strip().splitlines()[-1]}\n")
+        return SystemExit(wish)
+    number = -stop.exit_code
     if stop.exit_code in (STOPPED, INTERRUPTED) or (
-        asked and number in (signal.SIGTERM, signal.SIGINT, PASSED_ON)
+        asked and (stop.exit_code == LOST or number in (signal.SIGTERM, signal.SIGINT, PASSED_ON))
     ):
         return SystemExit(wish)
+    if stop.exit_code == LOST:
+        return SelfSAMError(
+            "another machine ended, or another process of this run; its output says why; all are "
+            "started again together, a training with --resume"
+        )
     if number > 0:
         name = signal.Signals(number).name
         return SelfSAMError(
@@ -192,16 +218,22 @@ def _ending(stop: ProcessException, asked: list[int]) -> BaseException:
     return SystemExit(stop.exit_code)
 
 
+def _running(notes: Path) -> list[int]:
+    """Processes that have begun their work."""
+    return [int(path.read_text(encoding="utf-8")) for path in notes.glob(f"*{PROCESS}")]
+
+
 def _ask_processes(notes: Path) -> None:
-    for path in notes.glob(f"*{PROCESS}"):
+    for process in _running(notes):
         with suppress(ProcessLookupError):
-            os.kill(int(path.read_text(encoding="utf-8")), PASSED_ON)
+            os.kill(process, PASSED_ON)
 
 
 @contextmanager
 def _passing_on(notes: Path) -> Iterator[list[int]]:
     """Pass SIGTERM and Ctrl+C on to the processes; the list holds them once they have come."""
     asked: list[int] = []
+    others = set(multiprocessing.active_children())
     # They have the signal themselves by then, if the whole job was asked.
     timer = threading.Timer(DELAY, _ask_processes, (notes,))
     timer.daemon = True
@@ -210,6 +242,12 @@ def _passing_on(notes: Path) -> Iterator[list[int]]:
         del frame
         signal.signal(number, signal.SIG_DFL)
         if not asked:
+            # First, so that a process either has written its note by now or finds this one.
+            (notes / STOP).touch()
+            running = _running(notes)
+            for process in set(multiprocessing.active_children()) - others:
+                if process.pid not in running:  # it only starts, which can take a minute
+                    process.terminate()
             timer.start()
         asked.append(number)
 

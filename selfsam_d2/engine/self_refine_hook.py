@@ -103,9 +103,10 @@ class SelfRefineHook(HookBase):
         model.step = step
         self.enter_epoch(model, epoch)
         if epoch != self._epoch:
-            self._epoch = epoch
             if self.store is not None:
                 self._refresh(epoch)
+            # Behind it: what is saved during a refresh makes it again.
+            self._epoch = epoch
 
     def after_step(self) -> None:
         model = unwrap(self.trainer.model)

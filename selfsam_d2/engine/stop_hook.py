@@ -27,11 +27,12 @@ logger = logging.getLogger(__name__)
 class StopHook(HookBase):
     """On SIGTERM, as schedulers send it, saves a checkpoint and ends with status 143.
 
-    Ctrl+C (SIGINT) is the same with status 130. The step at hand is finished first. Belongs before
-    ``EvalHook``: during an evaluation, which may take minutes, the model does not change, so it is
-    saved and left at once. A second signal of the kind ends the process as usual. Processes that
-    train together leave together, whichever was asked, be it by a signal or by SIGUSR1 from the
-    process that started them.
+    Ctrl+C (SIGINT) is the same with status 130. The step at hand is finished first. Between steps
+    the model does not change, so it is saved and left at once: during an evaluation or a refresh of
+    the labels, which may take minutes. Before the first step nothing is to be saved. Belongs before
+    ``EvalHook`` and behind ``SelfRefineHook``. A second signal of the kind ends the process as
+    usual. Processes that train together leave together, whichever was asked, be it by a signal or
+    by SIGUSR1 from the process that started them.
 
     Args:
         checkpointer: writes the file.
@@ -47,10 +48,14 @@ class StopHook(HookBase):
         self.asked = False
         self.status = STOPPED
         self._came: set[int] = set()
+        self._in_step = False
         self._finished_step = -1
         self._previous: dict[int, Any] = {}
 
-    def before_train(self) -> None:
+    def listen(self) -> None:
+        """Answer signals until the training ends; before what other hooks do before it."""
+        self._in_step = False
+        self._finished_step = self.trainer.start_iter - 1
         # Only a main thread may set what answers a signal.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT, PASSED_ON):
@@ -60,19 +65,25 @@ class StopHook(HookBase):
         while self._previous:
             signal.signal(*self._previous.popitem())
 
+    def before_step(self) -> None:
+        # A wish that came just before is one of this step.
+        self._in_step = True
+
     def after_step(self) -> None:
         if any(comm.all_gather(self.asked)):
             self.leave(self.trainer.iter)
         self._finished_step = self.trainer.iter
+        self._in_step = False
+        if self.asked:  # since the others were told
+            self._leave_between_steps()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
-        evaluates = self._finished_step == self.trainer.iter
-        waits = evaluates and not comm.is_main_process()
-        again = number != PASSED_ON and (number in self._came or (self.asked and waits))
+        waits = self.asked and not self._in_step  # for the main process to save
+        again = number != PASSED_ON and (number in self._came or waits)
         if os.getpid() != self._process or again:
             # A data worker has nothing to save, and who asks twice does not want to wait; nor does
-            # an evaluation that the main process has left.
+            # an evaluation or a refresh that the main process has left.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -84,29 +95,34 @@ class StopHook(HookBase):
         # Data workers were asked as well, if the whole job was. PyTorch's answer to their end is
         # an error in the midst of the step, which still can be finished.
         signal.signal(signal.SIGCHLD, _do_nothing)
-        logger.info("asked to stop: the step is finished and saved")
-        # The other processes may be anywhere in the evaluation; without this one they are ended.
-        if evaluates and comm.is_main_process():
-            self._save(self.trainer.iter)
+        if self._in_step:
+            logger.info("asked to stop: the step is finished and saved")
+        else:
+            self._leave_between_steps()
+
+    def _leave_between_steps(self) -> None:
+        """The others may be anywhere between two steps; without this process they are ended."""
+        if comm.is_main_process() or self._finished_step < self.trainer.start_iter:
+            self._save(self._finished_step)
             raise SystemExit(self.status)
 
     def leave(self, step: int) -> None:
         """Save the model as it is behind a step and end, in all processes together.
 
         Args:
-            step: from 0; -1: untrained, not saved.
+            step: from 0; before the first one of this start nothing is saved.
 
         Raises:
             SystemExit: of status 143, or 130 after Ctrl+C.
         """
-        if step >= 0:
-            self._save(step)
-        else:
-            logger.info("stopped before the first step: nothing is there to go on from")
+        self._save(step)
         comm.synchronize()
         raise SystemExit(self.status)
 
     def _save(self, step: int) -> None:
+        if step < self.trainer.start_iter:
+            logger.info("stopped before the first step: nothing is there to save")
+            return
         self.trainer.iter = step  # which the checkpoint holds
         self.checkpointer.save(f"model_{step:07d}", iteration=step)
         logger.info("stopped behind step %d: the same command with --resume goes on there", step)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from selfsam_d2.engine.lost_process import is_lost_process
 from selfsam_d2.errors import OutputError, SelfSAMError
 
 __all__ = ["in_one_line"]
@@ -21,6 +22,8 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 def in_one_line(folder: str | Path) -> Iterator[None]:
     """Leave errors of this package to the command, and name a folder that cannot be written.
 
+    That another process has ended is for :mod:`selfsam_d2.engine.processes` to say.
+
     Args:
         folder: OUTPUT_DIR of the training: logs, metrics and checkpoints.
 
@@ -28,7 +31,7 @@ def in_one_line(folder: str | Path) -> Iterator[None]:
         OutputError: the log or the metrics cannot be written.
     """
     logger = logging.getLogger(TRAIN_LOOP)
-    logger.addFilter(_is_no_error_of_ours)
+    logger.addFilter(_has_no_line_of_its_own)
     try:
         yield
     except OSError as error:
@@ -38,8 +41,9 @@ def in_one_line(folder: str | Path) -> Iterator[None]:
             folder, f"cannot be written ({error.strerror}); mend it and go on with --resume"
         ) from error
     finally:
-        logger.removeFilter(_is_no_error_of_ours)
+        logger.removeFilter(_has_no_line_of_its_own)
 
 
-def _is_no_error_of_ours(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], SelfSAMError))
+def _has_no_line_of_its_own(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, SelfSAMError) or is_lost_process(error))

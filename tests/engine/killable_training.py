@@ -5,7 +5,8 @@ python killable_training.py PROCESSES OUTPUT_DIR TRAIN_JSON TRAIN_ROOT VAL_JSON 
 
 SIGTERM goes to all processes of its group, as schedulers do it, SIGKILL to the first; SIGUSR1 is
 a SIGTERM to the process that started the others, SIGQUIT a SIGKILL of the last one of them,
-SIGHUP an error that it raises.
+SIGHUP an error that it raises. SIGUSR2 is a SIGTERM to all of the group between two steps, before
+the labels are refreshed; the others come within a step.
 """
 
 import json
@@ -25,9 +26,8 @@ from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError, run_command
 
 
-class LossLog(HookBase):
-    def __init__(self, path, kill_at, number):
-        self.path = path
+class Killer(HookBase):
+    def __init__(self, kill_at, number):
         self.kill_at = kill_at
         self.number = number
 
@@ -43,8 +43,17 @@ class LossLog(HookBase):
             return
         if self.number in (signal.SIGTERM, signal.SIGINT):
             os.killpg(0, self.number)
+        if self.number == signal.SIGUSR2:
+            os.killpg(0, signal.SIGTERM)
         if self.number == signal.SIGUSR1:
             os.kill(os.getppid(), signal.SIGTERM)
+
+
+class LossLog(HookBase):
+    def __init__(self, path, kill_at, number):
+        self.path = path
+        self.kill_at = kill_at
+        self.number = number
 
     def after_step(self):
         latest = self.trainer.storage.latest()
@@ -72,6 +81,10 @@ def train(output, train_json, train_root, val_json, val_root, resume, kill_at, n
     # Before the others, so that a step that is saved is logged.
     trainer._hooks.insert(0, log)
     log.trainer = trainer
+    killer = Killer(int(kill_at), int(number))
+    trainer.register_hooks([killer])
+    if int(number) == signal.SIGUSR2:
+        trainer._hooks.insert(0, trainer._hooks.pop())
     trainer.train()
 
 

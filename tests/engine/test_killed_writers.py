@@ -63,7 +63,7 @@ class Labels:
 
     def __init__(self, folder):
         self.folder = folder
-        self.store = LabelStore(folder, timeout=0)
+        self.store = LabelStore(folder)
 
     @staticmethod
     def labels(number):

@@ -70,6 +70,16 @@ def test_processes_that_are_asked_to_stop_save_and_end_together(
     assert (tmp_path / "last_checkpoint").read_text() == f"model_{last:07d}.pth"
 
 
+def test_a_label_refresh_of_two_processes_is_left_at_once(train, losses, pairs, tmp_path):
+    keys = (*pairs, "SELF_REFINE.REFRESH", "epoch", "SOLVER.CHECKPOINT_PERIOD", "1000")
+    done = train(tmp_path, *keys, processes=2, kill_at=4, number=signal.SIGUSR2)
+    assert done.returncode == 143, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert sorted(losses(tmp_path)) == list(range(4))  # 8 crops an epoch, 2 a step
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
+    assert not (tmp_path / "labels" / "epoch_00001" / "complete").exists()
+
+
 @pytest.mark.parametrize(
     ("number", "line"),
     [
