@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.files import writing
+from selfsam_d2.files import ARRAY_ERRORS, writing
 
 __all__ = ["LABEL_NAMES", "LabelStore"]
 
@@ -88,7 +87,7 @@ class LabelStore:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in LABEL_NAMES}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except ARRAY_ERRORS as error:
             raise InputError(path, f"stored labels cannot be read ({error})") from error
 
     def _epoch_folder(self, epoch: int) -> Path:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
-import tokenize
 import warnings
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.files import ARRAY_ERRORS
 from selfsam_d2.structures.muted_stderr import Shared, muted_stderr
 
 __all__ = [
@@ -30,20 +28,8 @@ __all__ = [
 
 # What Pillow, tifffile and numpy raise on a damaged file, depending on the broken byte.
 DECODE_ERRORS: tuple[type[Exception], ...] = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
+    *ARRAY_ERRORS,  # a MemoryError among them; see decode_problem
     AssertionError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    MemoryError,  # a damaged header can ask for any size; see decode_problem
-    RuntimeError,
-    struct.error,
-    tokenize.TokenError,  # numpy, on the header of a .npy file
-    zlib.error,
     Image.DecompressionBombError,
 )
 MEBIBYTE = 1 << 20
