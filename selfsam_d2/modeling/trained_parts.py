@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
+from selfsam_d2.weights.catalog import CATALOG
+from selfsam_d2.weights.resolve import URL_PREFIXES
 
 __all__ = [
     "BACKBONE",
     "BASE",
     "BATCH_COUNTER",
     "base_digest",
+    "base_name",
     "base_of_model",
     "pack_trained_parts",
     "unpack_trained_parts",
@@ -78,6 +82,30 @@ def pack_trained_parts(
         BASE: {"name": base, "sha256": base_of_model(state)},
         "notes": dict(notes),
     }
+
+
+def base_name(checkpoint: Mapping[str, Any], source: str | Path) -> str:
+    """The base weights that a file of trained parts names: of the catalog, or a path.
+
+    Args:
+        checkpoint: its content.
+        source: names it in messages.
+
+    Raises:
+        InputError: it names none, or an address: a file is not to choose what is requested.
+    """
+    named = checkpoint[BASE]
+    keys = ("name", "sha256")
+    if not isinstance(named, Mapping) or not all(isinstance(named.get(key), str) for key in keys):
+        raise InputError(source, f"its entry {BASE!r} does not name its base weights; get it again")
+    name: str = named["name"]
+    if name.startswith(URL_PREFIXES):
+        raise InputError(
+            source,
+            f"names the address {name} as its base weights; only one of {', '.join(CATALOG)} or "
+            "a path may stand there",
+        )
+    return name
 
 
 def unpack_trained_parts(

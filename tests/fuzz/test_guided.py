@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not INSTALLS, reason="atheris has no wheel for t
 PLANTED = """
 import sys
 from tests.fuzz import guided
-from tests.fuzz.readers import Reader
+from tests.fuzz.reader import Reader
 
 def read(path):
     if path.read_bytes().startswith(b"AB"):

@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_whole_is_read(name: str, tmp_path: Path) -> None:
     reader = READERS[name]
     path = tmp_path / reader.name
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(as_bytes(reader.content))
     reader.read(path)
 
