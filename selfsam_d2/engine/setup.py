@@ -27,6 +27,7 @@ from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.engine.named_datasets import check_named, keep_datasets
 from selfsam_d2.engine.retired_keys import drop_retired
 from selfsam_d2.engine.training_resolution import set_training_resolution
+from selfsam_d2.engine.yaml_texts import load_yaml, load_yaml_with_base
 from selfsam_d2.errors import InputError
 
 __all__ = [
@@ -102,7 +103,7 @@ def config_from_text(text: str, subject: str, opts: Sequence[str] = ()) -> CfgNo
     """
     cfg = get_cfg()
     add_selfsam_config(cfg)
-    _merge(lambda given: _merge_values(cfg, yaml.safe_load(given)), text, subject)
+    _merge(lambda given: _merge_values(cfg, load_yaml(given)), text, subject)
     return _with_overrides(cfg, opts)
 
 
@@ -124,7 +125,7 @@ def _with_overrides(cfg: CfgNode, opts: Sequence[str]) -> CfgNode:
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
     """``merge_from_file`` in which 8 will do where a key holds 8.0."""
-    _merge_values(cfg, CfgNode.load_yaml_with_base(config_file))
+    _merge_values(cfg, load_yaml_with_base(config_file))
 
 
 def _merge_values(cfg: CfgNode, given: dict[str, Any]) -> None:

@@ -140,9 +140,10 @@ LABELME = {
 CSV = b'Image,Class,"Centroid X px","Centroid Y px"\na.png,Tumor,3,4.5\nb.png,,1e1,2.5\n'
 NAPARI = b"index,axis-0,axis-1\n0.0,12.5,3.25\n1.0,4.0,5.0\n"
 XML = (
-    b'<?xml version="1.0" encoding="UTF-8"?><Annotations MicronsPerPixel="0.25"><Annotation Id="1"><Regions>'
-    b'<Region Id="1"><Vertices><Vertex X="2" Y="2"/><Vertex X="9" Y="2.5"/><Vertex X="9" Y="9"/>'
-    b'</Vertices></Region><Region Id="2"><Vertices><Vertex X="1" Y="3"/></Vertices></Region>'
+    b'<?xml version="1.0" encoding="UTF-8"?><Annotations MicronsPerPixel="0.25">'
+    b'<Annotation Id="1"><Regions><Region Id="1"><Vertices><Vertex X="2" Y="2"/>'
+    b'<Vertex X="9" Y="2.5"/><Vertex X="9" Y="9"/></Vertices></Region>'
+    b'<Region Id="2"><Vertices><Vertex X="1" Y="3"/></Vertices></Region>'
     b"</Regions></Annotation></Annotations>"
 )
 METRICS = {"iteration": 19, "total_loss": 1.5, "nuclei/AJI": 0.5, "lr": 0.001, "alpha": 1.0}
