@@ -20,7 +20,7 @@ import numpy as np
 
 from selfsam_d2.data.recently_read import RecentlyRead
 from selfsam_d2.data.transforms import AffineCropTransform
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, first_words
 from selfsam_d2.files import ARRAY_ERRORS, writing
 
 __all__ = ["FORMAT", "BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
@@ -243,7 +243,7 @@ def _map_values(path: str, index: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
-    return InputError(path, f"stored masks cannot be read ({error}); delete it")
+    return InputError(path, f"stored masks cannot be read ({first_words(error)}); delete it")
 
 
 def _ends(packed: dict[str, np.ndarray]) -> np.ndarray:

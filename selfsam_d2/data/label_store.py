@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, first_words
 from selfsam_d2.files import ARRAY_ERRORS, writing
 
 __all__ = ["LABEL_NAMES", "LabelStore"]
@@ -88,7 +88,9 @@ class LabelStore:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in LABEL_NAMES}
         except ARRAY_ERRORS as error:
-            raise InputError(path, f"stored labels cannot be read ({error})") from error
+            raise InputError(
+                path, f"stored labels cannot be read ({first_words(error)})"
+            ) from error
 
     def _epoch_folder(self, epoch: int) -> Path:
         return self.folder / f"epoch_{epoch:05d}"

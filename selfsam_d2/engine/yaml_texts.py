@@ -1,4 +1,4 @@
-"""YAML of users: read within bounds, since a few hundred bytes of aliases can stand for gigabytes."""
+"""YAML of users, read within bounds: some hundred bytes of aliases can stand for gigabytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_yaml(text: str) -> Any:
 
 
 def load_yaml_with_base(path: str) -> Any:
-    """A YAML file over those that its ``_BASE_`` names, each within the bounds of :func:`load_yaml`.
+    """A YAML file over those that its ``_BASE_`` names, each bounded as by :func:`load_yaml`.
 
     Raises:
         OSError: a file cannot be read.
@@ -36,7 +36,7 @@ def load_yaml_with_base(path: str) -> Any:
     return _Bounded.load_yaml_with_base(path)
 
 
-class _Bounded(CfgNode):  # type: ignore[misc]
+class _Bounded(CfgNode):
     """Detectron2's reader of ``_BASE_``, which opens each file by this method."""
 
     @classmethod

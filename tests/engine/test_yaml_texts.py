@@ -24,17 +24,16 @@ def laughs(merge):
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("place", ["file", "base", "text"])
 def test_aliases_without_bound_are_refused_at_once(place, merge, tmp_path):
-    path = tmp_path / "a.yaml"
-    path.write_text(laughs(merge))
+    (tmp_path / "a.yaml").write_text(laughs(merge))
+    (tmp_path / "over_a.yaml").write_text("_BASE_: a.yaml\n")
+    read = {
+        "file": lambda: load_config(str(tmp_path / "a.yaml"), []),
+        "base": lambda: load_config(str(tmp_path / "over_a.yaml"), []),
+        "text": lambda: config_from_text(laughs(merge), "config in a.yaml"),
+    }
     started = time.perf_counter()
     with pytest.raises(InputError, match=r"a\.yaml: its aliases stand for more") as caught:
-        if place == "text":
-            config_from_text(laughs(merge), "config in a.yaml")
-        elif place == "base":
-            (tmp_path / "over_a.yaml").write_text("_BASE_: a.yaml\n")
-            load_config(str(tmp_path / "over_a.yaml"), [])
-        else:
-            load_config(str(path), [])
+        read[place]()
     assert "\n" not in str(caught.value)
     assert time.perf_counter() - started < 5
 
