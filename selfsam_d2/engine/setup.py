@@ -42,6 +42,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+MOST_REASON = 1000  # characters; a message of a library may quote the file
+
 
 def argument_parser() -> argparse.ArgumentParser:
     """Detectron2's options and ``--register NAME JSON IMAGE_ROOT``."""
@@ -166,6 +168,7 @@ def _merge(merge: Any, what: Any, subject: str) -> None:
         raise InputError(subject, "is nested too deeply; see configs/") from error
     except (AssertionError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error.args[0] if len(error.args) == 1 else error) or "cannot be read"
+        reason = reason if len(reason) <= MOST_REASON else f"{reason[:MOST_REASON]} ..."
         raise InputError(subject, f"{reason}; the keys stand in selfsam_d2/config.py") from error
 
 

@@ -27,6 +27,7 @@ __all__ = [
 
 BASE = "base"  # key of a checkpoint under which a file of trained parts names its base weights
 BACKBONE = "backbone."  # of a SelfSAM checkpoint
+MOST_LETTERS = 500  # of a name of weights
 FROZEN = ("backbone.encoder.", "prompter.")
 # Counted by batch norms in training only; frozen ones never use it.
 BATCH_COUNTER = "num_batches_tracked"
@@ -95,8 +96,9 @@ def base_name(checkpoint: Mapping[str, Any], source: str | Path) -> str:
         InputError: it names none, or an address: a file is not to choose what is requested.
     """
     named = checkpoint[BASE]
-    keys = ("name", "sha256")
-    if not isinstance(named, Mapping) or not all(isinstance(named.get(key), str) for key in keys):
+    texts = [named.get(key) for key in ("name", "sha256")] if isinstance(named, Mapping) else [None]
+    # Messages quote both.
+    if not all(isinstance(each, str) and len(each) <= MOST_LETTERS for each in texts):
         raise InputError(source, f"its entry {BASE!r} does not name its base weights; get it again")
     name: str = named["name"]
     if name.startswith(URL_PREFIXES):
