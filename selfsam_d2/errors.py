@@ -13,10 +13,12 @@ __all__ = [
     "OutputError",
     "SelfSAMError",
     "UnreadableImageError",
+    "first_words",
     "run_command",
 ]
 
 EXIT_STATUS = 2
+MOST_WORDS = 300  # characters
 WORKER_ERROR_NAME = r"selfsam_d2\.\S*Error: "
 WORKER_TRACEBACK = "Original Traceback (most recent call last):"
 
@@ -51,6 +53,16 @@ class OutputError(InputError):
 
 class NonFiniteLossError(SelfSAMError):
     """A loss became NaN or infinite; the message names it, the image and where the batch lies."""
+
+
+def first_words(error: Exception) -> str:
+    """What a library says of a file, for a message: its first line, cut where it quotes the file.
+
+    Args:
+        error: of the library; its class stands for one that says nothing.
+    """
+    line, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    return line if len(line) <= MOST_WORDS else f"{line[:MOST_WORDS]} ..."
 
 
 def _one_line(error: SelfSAMError) -> str:

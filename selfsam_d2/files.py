@@ -1,17 +1,48 @@
-"""Files that are written whole or not at all, and JSON that is read."""
+"""Files that are written whole or not at all, how reading arrays fails, and JSON that is read."""
 
 from __future__ import annotations
 
 import json
+import lzma
 import os
+import re
+import secrets
+import struct
+import time
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from selfsam_d2.errors import OutputError
 
-__all__ = ["parse_json", "writing"]
+__all__ = ["ARRAY_ERRORS", "parse_json", "remove_killed_drafts", "writing"]
+
+# What numpy and zipfile raise on a damaged .npy or .npz file, depending on the broken byte.
+ARRAY_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    ValueError,
+    LookupError,  # a missing array
+    TypeError,  # one array where several are expected, in a "with" statement too
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    SyntaxError,  # of the header of a .npy file, as the next
+    tokenize.TokenError,
+    MemoryError,  # such a header can ask for any size
+    RuntimeError,  # zipfile: encrypted, or a compression that it does not know
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+TOKEN_BYTES = 8
+SHARED_DRAFT = re.compile(rf"\..+\.[0-9a-f]{{{2 * TOKEN_BYTES}}}\.part")
+KILLED_AFTER = 24 * 3600  # s without a change; no file of this package takes as long
 
 
 @contextmanager
@@ -30,10 +61,13 @@ def writing(path: str | Path, *, shared: bool = False, remedy: str = "") -> Iter
         OutputError: it cannot be written, as on a full disk; what was there before is as it was.
     """
     path = Path(path)
-    owner = f".{os.getpid()}" if shared else ""
+    # Machines and containers that share a folder have the same process numbers.
+    owner = f".{secrets.token_hex(TOKEN_BYTES)}" if shared else ""
     unfinished = path.with_name(f".{path.name}{owner}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if shared:
+            remove_killed_drafts(path.parent)
         try:
             yield unfinished
             _flush(unfinished)
@@ -43,6 +77,24 @@ def writing(path: str | Path, *, shared: bool = False, remedy: str = "") -> Iter
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         raise OutputError(path, f"{problem}; {remedy}" if remedy else problem) from error
+
+
+@cache
+def remove_killed_drafts(folder: Path) -> None:
+    """Remove what killed writers of shared files left in a folder, once in a process.
+
+    Only names that :func:`writing` gives, and only what nobody has written to for a day.
+
+    Args:
+        folder: looked at without its sub-folders.
+    """
+    before = time.time() - KILLED_AFTER
+    with os.scandir(folder) as entries:
+        drafts = [each for each in entries if SHARED_DRAFT.fullmatch(each.name)]
+    for draft in drafts:
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if draft.stat(follow_symlinks=False).st_mtime < before:
+                os.unlink(draft)
 
 
 def parse_json(text: str) -> Any:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 from scipy import ndimage
 
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.outputs.prediction import NucleiPrediction
+from tests.slides.svs import write_svs
 
 CONFIG = Path(__file__).parents[1] / "configs" / "monuseg_vitt.yaml"
 TINY = [
@@ -91,18 +91,6 @@ def plant(
 @pytest.fixture(scope="session")
 def planted() -> Callable[..., Any]:
     return plant
-
-
-def write_svs(path: Path, image: Any, microns: float | None = 0.25) -> Path:
-    """As Aperio's: the slide, a thumbnail in strips, a level of a quarter of the side."""
-    said = "" if microns is None else f"|MPP = {microns}"
-    with tifffile.TiffWriter(path) as tiff:
-        for step, tile in ((1, (64, 64)), (8, None), (4, (64, 64))):
-            level = image[::step, ::step]
-            size = f"{level.shape[1]}x{level.shape[0]}"
-            text = f"Aperio Image Library v12\r\n{size}|AppMag = 40{said}"
-            tiff.write(level, tile=tile, photometric="rgb", description=text, metadata=None)
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from selfsam_d2 import files
 from selfsam_d2.errors import OutputError
 from selfsam_d2.files import writing
 from selfsam_d2.weights.saving import save_tensors
@@ -69,3 +72,35 @@ def test_a_full_disk_leaves_the_old_tensors(tmp_path: Path, numbers: int) -> Non
         save_tensors({"a": torch.zeros(numbers)}, path)
     assert torch.load(path, weights_only=True)["a"].tolist() == [1, 1, 1]
     assert [each.name for each in tmp_path.iterdir()] == ["model.pth"]
+
+
+def test_writers_of_one_process_number_do_not_take_each_others_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in containers and on several machines, whose process numbers repeat."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    path = tmp_path / "a.txt"
+    with writing(path, shared=True) as first, writing(path, shared=True) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_drafts_of_killed_writers_are_removed_after_a_day(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with writing(tmp_path / "other.txt", shared=True) as draft:
+        draft.touch()
+        name = draft.name
+    old, new = (tmp_path / name.replace("other", each) for each in ("a", "b"))
+    foreign = [tmp_path / each for each in (".a.txt.part", "a.part", ".a.0123.part")]
+    for each in (old, new, *foreign):
+        each.write_text("half")
+    day_and_a_bit = time.time() - 25 * 3600
+    for each in (old, *foreign):
+        os.utime(each, (day_and_a_bit, day_and_a_bit))
+    files.remove_killed_drafts.cache_clear()  # as in another process
+    with writing(path, shared=True) as draft:
+        draft.write_text("whole")
+    left = {each.name for each in tmp_path.iterdir()}
+    assert left == {"a.txt", "other.txt", new.name, *(each.name for each in foreign)}

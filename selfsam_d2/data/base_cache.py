@@ -11,7 +11,6 @@ Shape legend:
 from __future__ import annotations
 
 import hashlib
-import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,8 +20,8 @@ import numpy as np
 
 from selfsam_d2.data.recently_read import RecentlyRead
 from selfsam_d2.data.transforms import AffineCropTransform
-from selfsam_d2.errors import InputError
-from selfsam_d2.files import writing
+from selfsam_d2.errors import InputError, first_words
+from selfsam_d2.files import ARRAY_ERRORS, writing
 
 __all__ = ["FORMAT", "BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
 
@@ -34,8 +33,6 @@ SMALLEST = 1e-4
 NEIGHBOURHOOD = 40.0
 FORMAT = 2  # raised when what is stored changes, so that older files are made anew
 CACHED_BYTES = 64 * 2**20  # of what says where the masks are, in each worker
-# What numpy raises for a file that is damaged or empty.
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 FIELDS = ("window", "point", "corner", "box")  # in memory; the values stay on disk
 # What a mask of a window is: window (y, x), indices of its points, (K, w, w) m_base.
 WindowMasks = tuple[tuple[int, int], np.ndarray, np.ndarray]
@@ -221,7 +218,7 @@ class BaseCache:
                 if str(stored["key"]) != key:
                     raise InputError(path, "made from other weights, points or settings; delete it")
                 return {name: stored[name] for name in (*FIELDS, "checksum")}
-        except UNREADABLE as error:
+        except ARRAY_ERRORS as error:
             raise _unreadable(path, error) from error
 
     def _path(self, record: dict[str, Any]) -> Path:
@@ -240,13 +237,13 @@ def _map_values(path: str, index: dict[str, np.ndarray]) -> np.ndarray:
         values = np.load(_values_path(Path(path), index), mmap_mode="r", allow_pickle=False)
         if values.dtype != np.float16 or values.shape != (_ends(index)[-1],):
             raise ValueError("its values are not those that it was written with")
-    except UNREADABLE as error:
+    except ARRAY_ERRORS as error:
         raise _unreadable(path, error) from error
     return np.asarray(values)
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
-    return InputError(path, f"stored masks cannot be read ({error}); delete it")
+    return InputError(path, f"stored masks cannot be read ({first_words(error)}); delete it")
 
 
 def _ends(packed: dict[str, np.ndarray]) -> np.ndarray:

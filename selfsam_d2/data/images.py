@@ -16,6 +16,7 @@ from PIL import Image
 from selfsam_d2.errors import InputError, UnreadableImageError
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
+    TOO_MANY_PIXELS,
     decode_problem,
     files_by_stem,
     quiet_decoders,
@@ -124,9 +125,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         try:
             image = Image.open(path, formats=_FORMATS)
         except Image.DecompressionBombError as error:
-            raise UnreadableImageError(
-                path, "more than 178 million pixels; cut it into tiles"
-            ) from error
+            raise UnreadableImageError(path, TOO_MANY_PIXELS) from error
         except DECODE_ERRORS as error:
             damaged = "damaged or not an image that can be read; give PNG, TIFF or JPEG"
             raise UnreadableImageError(path, decode_problem(error, damaged)) from error

@@ -58,7 +58,7 @@ def read_imagescope_polygons(path: str | Path) -> list[npt.NDArray[np.float64]]:
     require_file(path, MAX_TEXT)
     try:
         root = ElementTree.parse(path).getroot()
-    except (ParseError, ValueError, OSError) as error:
+    except (ParseError, ValueError, LookupError, OSError) as error:  # LookupError: encoding
         raise InputError(path, f"is not XML that can be read ({error})") from error
     if root is None or root.tag != "Annotations":
         raise InputError(path, 'is not ImageScope XML: its root must be "Annotations"')

@@ -6,14 +6,13 @@ import hashlib
 import os
 import shutil
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selfsam_d2.errors import InputError
-from selfsam_d2.files import writing
+from selfsam_d2.errors import InputError, first_words
+from selfsam_d2.files import ARRAY_ERRORS, writing
 
 __all__ = ["LABEL_NAMES", "LabelStore"]
 
@@ -95,8 +94,10 @@ class LabelStore:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in LABEL_NAMES}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(path, f"stored labels cannot be read ({error})") from error
+        except ARRAY_ERRORS as error:
+            raise InputError(
+                path, f"stored labels cannot be read ({first_words(error)})"
+            ) from error
 
     def _epoch_folder(self, epoch: int) -> Path:
         return self.folder / f"epoch_{epoch:05d}"

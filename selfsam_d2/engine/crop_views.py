@@ -11,7 +11,7 @@ from selfsam_d2.engine.trainer import SelfSAMTrainer, training_steps
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.weights import is_sam_state, load_checkpoint
-from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
+from selfsam_d2.weights.resolve import notes_of, read_checkpoint, resolve_weights
 
 __all__ = ["load_in_epoch", "saved_epoch"]
 
@@ -22,10 +22,11 @@ def saved_epoch(checkpoint: Mapping[str, Any]) -> int | None:
     Args:
         checkpoint: of :func:`selfsam_d2.weights.resolve.read_checkpoint`.
     """
-    hooks = checkpoint.get("trainer", {}).get("hooks", {})
-    notes = hooks.get("SelfRefineHook") or checkpoint.get("notes", {})
-    epoch = notes.get("epoch")
-    return None if epoch is None else max(int(epoch), 0)
+    noted: Any = checkpoint
+    for key in ("trainer", "hooks", "SelfRefineHook"):
+        noted = noted.get(key) if isinstance(noted, Mapping) else None
+    epoch = (noted if isinstance(noted, Mapping) and noted else notes_of(checkpoint)).get("epoch")
+    return max(epoch, 0) if isinstance(epoch, int) else None
 
 
 def load_in_epoch(

@@ -27,6 +27,7 @@ from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.engine.named_datasets import check_named, keep_datasets
 from selfsam_d2.engine.retired_keys import drop_retired
 from selfsam_d2.engine.training_resolution import set_training_resolution
+from selfsam_d2.engine.yaml_texts import load_yaml, load_yaml_with_base
 from selfsam_d2.errors import InputError
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+MOST_REASON = 1000  # characters; a message of a library may quote the file
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -102,7 +105,7 @@ def config_from_text(text: str, subject: str, opts: Sequence[str] = ()) -> CfgNo
     """
     cfg = get_cfg()
     add_selfsam_config(cfg)
-    _merge(lambda given: _merge_values(cfg, yaml.safe_load(given)), text, subject)
+    _merge(lambda given: _merge_values(cfg, load_yaml(given)), text, subject)
     return _with_overrides(cfg, opts)
 
 
@@ -124,7 +127,7 @@ def _with_overrides(cfg: CfgNode, opts: Sequence[str]) -> CfgNode:
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
     """``merge_from_file`` in which 8 will do where a key holds 8.0."""
-    _merge_values(cfg, CfgNode.load_yaml_with_base(config_file))
+    _merge_values(cfg, load_yaml_with_base(config_file))
 
 
 def _merge_values(cfg: CfgNode, given: dict[str, Any]) -> None:
@@ -165,6 +168,7 @@ def _merge(merge: Any, what: Any, subject: str) -> None:
         raise InputError(subject, "is nested too deeply; see configs/") from error
     except (AssertionError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error.args[0] if len(error.args) == 1 else error) or "cannot be read"
+        reason = reason if len(reason) <= MOST_REASON else f"{reason[:MOST_REASON]} ..."
         raise InputError(subject, f"{reason}; the keys stand in selfsam_d2/config.py") from error
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
+from selfsam_d2.weights.catalog import CATALOG
+from selfsam_d2.weights.resolve import URL_PREFIXES
 
 __all__ = [
     "BACKBONE",
     "BASE",
     "BATCH_COUNTER",
     "base_digest",
+    "base_name",
     "base_of_model",
     "pack_trained_parts",
     "unpack_trained_parts",
@@ -23,6 +27,7 @@ __all__ = [
 
 BASE = "base"  # key of a checkpoint under which a file of trained parts names its base weights
 BACKBONE = "backbone."  # of a SelfSAM checkpoint
+MOST_LETTERS = 500  # of a name of weights
 FROZEN = ("backbone.encoder.", "prompter.")
 # Counted by batch norms in training only; frozen ones never use it.
 BATCH_COUNTER = "num_batches_tracked"
@@ -78,6 +83,31 @@ def pack_trained_parts(
         BASE: {"name": base, "sha256": base_of_model(state)},
         "notes": dict(notes),
     }
+
+
+def base_name(checkpoint: Mapping[str, Any], source: str | Path) -> str:
+    """The base weights that a file of trained parts names: of the catalog, or a path.
+
+    Args:
+        checkpoint: its content.
+        source: names it in messages.
+
+    Raises:
+        InputError: it names none, or an address: a file is not to choose what is requested.
+    """
+    named = checkpoint[BASE]
+    texts = [named.get(key) for key in ("name", "sha256")] if isinstance(named, Mapping) else [None]
+    # Messages quote both.
+    if not all(isinstance(each, str) and len(each) <= MOST_LETTERS for each in texts):
+        raise InputError(source, f"its entry {BASE!r} does not name its base weights; get it again")
+    name: str = named["name"]
+    if name.startswith(URL_PREFIXES):
+        raise InputError(
+            source,
+            f"names the address {name} as its base weights; only one of {', '.join(CATALOG)} or "
+            "a path may stand there",
+        )
+    return name
 
 
 def unpack_trained_parts(

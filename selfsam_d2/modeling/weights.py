@@ -14,7 +14,13 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
 from selfsam_d2.modeling.nuclei_head import SAMNucleiHead
 from selfsam_d2.modeling.prompter import Prompter
-from selfsam_d2.modeling.trained_parts import BACKBONE, BASE, BATCH_COUNTER, unpack_trained_parts
+from selfsam_d2.modeling.trained_parts import (
+    BACKBONE,
+    BASE,
+    BATCH_COUNTER,
+    base_name,
+    unpack_trained_parts,
+)
 from selfsam_d2.weights.resolve import first_differences, read_checkpoint, resolve_weights
 
 __all__ = ["LoadReport", "is_sam_state", "load_checkpoint", "load_weights"]
@@ -70,12 +76,30 @@ def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
 
 
 def load_checkpoint(model: nn.Module, checkpoint: dict[str, Any], source: str | Path) -> LoadReport:
-    """As :func:`load_weights`, for a checkpoint that is already read."""
+    """As :func:`load_weights`, for a checkpoint that is already read.
+
+    Args:
+        model: see there.
+        checkpoint: of :func:`selfsam_d2.weights.resolve.read_checkpoint`.
+        source: names it in messages.
+
+    Raises:
+        InputError: see there.
+    """
     state = checkpoint["model"]
     if BASE in checkpoint:
-        load_weights(model, checkpoint[BASE]["name"])
+        _load_base(model, base_name(checkpoint, source), source)
         state = unpack_trained_parts(model, checkpoint, str(source))
     return _load_state(model, state, source)
+
+
+def _load_base(model: nn.Module, name: str, source: str | Path) -> None:
+    """Load what a file of trained parts names as its base."""
+    path = resolve_weights(name)
+    checkpoint = read_checkpoint(path)
+    if BASE in checkpoint:  # which might name the first file again, without end
+        raise InputError(source, f"its base {name} has a base of its own; give another file")
+    _load_state(model, checkpoint["model"], path)
 
 
 def _load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> LoadReport:

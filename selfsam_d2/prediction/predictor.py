@@ -24,7 +24,7 @@ from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.outputs.prediction import NucleiPrediction
 from selfsam_d2.prediction.given_image import require_microns, rgb_pixels
 from selfsam_d2.prediction.resolution import predict_at_scale, scale_between
-from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
+from selfsam_d2.weights.resolve import notes_of, read_checkpoint, resolve_weights
 
 __all__ = ["NucleiPredictor", "config_of_weights"]
 
@@ -165,9 +165,11 @@ def config_of_weights(
     Raises:
         InputError: there is none, or it has keys that this version does not know.
     """
-    kept = checkpoint.get("notes", {}).get("config")
+    kept = notes_of(checkpoint).get("config")
     beside = path.with_name(CONFIG_OF_RUN)
     if config_file is None and kept is not None:
+        if not isinstance(kept, str):
+            raise InputError(path, "holds a config that is no text; give --config-file")
         return config_from_text(kept, f"config in {path}", overrides)
     if config_file is None and not beside.is_file():
         raise InputError(path, "holds no config, and none lies beside it; give --config-file")

@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from selfsam_d2.data.images import IMAGE_SUFFIXES
-from selfsam_d2.errors import InputError, UnreadableImageError
+from selfsam_d2.errors import InputError, UnreadableImageError, first_words
 from selfsam_d2.slides.decoded_image import DecodedImage
 from selfsam_d2.slides.microns import mean_microns, tiff_microns_per_pixel
 from selfsam_d2.slides.reader import TIFF_SUFFIXES, Slide
@@ -136,8 +136,10 @@ def open_slide(path: str | Path) -> Slide:
         other = _with_openslide(path)
         if other is not None:
             return other
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        damaged = f"damaged or not a slide that can be read ({reason}); copy or export it again"
+        damaged = (
+            f"damaged or not a slide that can be read ({first_words(error)}); copy or export it "
+            "again"
+        )
         raise InputError(path, decode_problem(error, damaged)) from error
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsam_d2.data.images import image_size
-from selfsam_d2.errors import InputError, UnreadableImageError
+from selfsam_d2.errors import InputError, UnreadableImageError, first_words
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
     decode_problem,
@@ -93,8 +93,8 @@ class Slide(ABC):
                 pixels = self._read(level, x, y, width, height)
         except DECODE_ERRORS as error:
             damaged = (
-                f"cannot be decoded at x {x}, y {y} of level {level} ({_reason(error)}); copy or "
-                "export it again"
+                f"cannot be decoded at x {x}, y {y} of level {level} ({first_words(error)}); "
+                "copy or export it again"
             )
             raise InputError(self.path, decode_problem(error, damaged)) from error
         return as_rgb(self.path, pixels)
@@ -143,10 +143,6 @@ class Slide(ABC):
         pixels = Image.fromarray(self._decoded(level, x, y, right - x, bottom - y))
         inner = (box[0] - x, box[1] - y, min(box[2], right) - x, min(box[3], bottom) - y)
         return np.asarray(pixels.resize((width, height), Image.Resampling.BOX, box=inner))
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def as_rgb(path: Path, pixels: NDArray[Any]) -> NDArray[np.uint8]:

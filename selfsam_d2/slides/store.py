@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from selfsam_d2.errors import InputError, OutputError
-from selfsam_d2.files import writing
+from selfsam_d2.files import ARRAY_ERRORS, parse_json, writing
 from selfsam_d2.slides.grid import Tile
 from selfsam_d2.slides.nuclei import TileNuclei
 
@@ -71,7 +71,9 @@ class TileStore:
 
     def _compare(self, settings: Mapping[str, Any]) -> None:
         try:
-            kept = json.loads((self.folder / SETTINGS).read_text())
+            kept = parse_json((self.folder / SETTINGS).read_text(encoding="utf-8"))
+            if not isinstance(kept, dict):
+                raise ValueError("not a mapping")
         except ValueError as error:
             raise InputError(
                 self.folder, "has a damaged settings.json; remove the folder, or --overwrite"
@@ -115,7 +117,7 @@ class TileStore:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return TileNuclei.from_arrays(dict(arrays))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except ARRAY_ERRORS as error:
             raise InputError(path, "damaged; remove this file and start again") from error
 
     def remove(self) -> None:

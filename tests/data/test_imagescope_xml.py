@@ -112,3 +112,12 @@ def test_missing_xml(tmp_path):
         read_imagescope_polygons(tmp_path / "a.xml")
     with pytest.raises(InputError, match="no annotation XML in this folder"):
         find_imagescope_xml(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["foo", "utf-7", "UTF-32", "hex", "rot13", "undefined"])
+def test_encodings_that_are_not_read_are_one_line(tmp_path, encoding):
+    path = tmp_path / "a.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><Annotations/>')
+    with pytest.raises(InputError, match=r"a\.xml: is not XML that can be read") as caught:
+        read_imagescope_polygons(path)
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,9 @@
 """A full disk ends a training with one line, and what it has saved stays; so do bad images."""
 
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,3 +76,25 @@ def test_an_image_that_is_damaged_meanwhile_is_left_out(small_config, dataset, t
     assert warnings[0].startswith(f"{damaged}: truncated or damaged image")
     with pytest.raises(UnreadableImageError, match=r"MAX_BAD allows 0 in a run"):
         train_on("0")
+
+
+def test_a_folder_that_becomes_read_only_leaves_the_checkpoint_before(
+    small_config, tmp_path, monkeypatch, caplog
+):
+    folder = tmp_path / "run"
+    opened = Path.open
+
+    def read_only(path, mode="r", *args, **kwargs):
+        if "w" in mode and path.parent == folder and "model_0000003" in path.name:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    expected = r"model_0000003\.pth: cannot be written \(Read-only file system\); .*--resume"
+    with pytest.raises(OutputError, match=expected) as caught:
+        train(small_config("SOLVER.MAX_ITER", "9", "SOLVER.CHECKPOINT_PERIOD", "2"))
+    assert "\n" not in str(caught.value)
+    assert (folder / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert torch.load(folder / "model_0000001.pth", weights_only=True)["iteration"] == 1
+    assert not list(folder.glob(".*.part"))
+    assert "Exception during training" not in caplog.text

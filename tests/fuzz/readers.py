@@ -1,11 +1,10 @@
-"""Every reader of users' files, with a file that it reads."""
+"""Every reader of files, of users' and of what this package keeps, with a file that it reads."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,10 @@ from selfsam_d2.engine.setup import load_config
 from selfsam_d2.slides.backends import open_slide
 from selfsam_d2.structures.label_maps import read_label_map
 from selfsam_d2.weights.resolve import read_checkpoint
+from tests.fuzz.own_files import OWN_FILES
+from tests.fuzz.reader import Reader
+from tests.fuzz.slide_files import SLIDE_FILES
+from tests.fuzz.weights_files import WEIGHTS_FILES
 
 SIDE = 16
 RNG = np.random.default_rng(0)
@@ -35,23 +38,6 @@ IMAGE = RNG.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 LABELS = np.kron(np.arange(4).reshape(2, 2), np.ones((SIDE // 2, SIDE // 2), int))
 COMPRESSED = mask_util.encode(np.asfortranarray(LABELS == 3, dtype=np.uint8))["counts"].decode()
 SQUARE = [[2, 2], [9, 2], [9, 9], [2, 9], [2, 2]]
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A reader and what it reads.
-
-    Attributes:
-        name: of the file.
-        content: bytes, or a JSON value.
-        read: called with the path of the file.
-        subjects: what a message may name in place of the file.
-    """
-
-    name: str
-    content: Any
-    read: Callable[[Path], Any]
-    subjects: tuple[str, ...] = ("a.png", "/etc/passwd")
 
 
 def _image(image_format: str, **options: Any) -> bytes:
@@ -154,9 +140,10 @@ LABELME = {
 CSV = b'Image,Class,"Centroid X px","Centroid Y px"\na.png,Tumor,3,4.5\nb.png,,1e1,2.5\n'
 NAPARI = b"index,axis-0,axis-1\n0.0,12.5,3.25\n1.0,4.0,5.0\n"
 XML = (
-    b'<?xml version="1.0"?><Annotations MicronsPerPixel="0.25"><Annotation Id="1"><Regions>'
-    b'<Region Id="1"><Vertices><Vertex X="2" Y="2"/><Vertex X="9" Y="2.5"/><Vertex X="9" Y="9"/>'
-    b'</Vertices></Region><Region Id="2"><Vertices><Vertex X="1" Y="3"/></Vertices></Region>'
+    b'<?xml version="1.0" encoding="UTF-8"?><Annotations MicronsPerPixel="0.25">'
+    b'<Annotation Id="1"><Regions><Region Id="1"><Vertices><Vertex X="2" Y="2"/>'
+    b'<Vertex X="9" Y="2.5"/><Vertex X="9" Y="9"/></Vertices></Region>'
+    b'<Region Id="2"><Vertices><Vertex X="1" Y="3"/></Vertices></Region>'
     b"</Regions></Annotation></Annotations>"
 )
 METRICS = {"iteration": 19, "total_loss": 1.5, "nuclei/AJI": 0.5, "lr": 0.001, "alpha": 1.0}
@@ -213,4 +200,7 @@ READERS = {
         ),
         _slide,
     ),
+    **OWN_FILES,
+    **SLIDE_FILES,
+    **WEIGHTS_FILES,
 }

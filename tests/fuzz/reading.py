@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsam_d2.errors import SelfSAMError
-from tests.fuzz.readers import Reader
+from tests.fuzz.reader import Reader
 
 LONGEST = 2000  # characters of a message
 
@@ -20,7 +20,7 @@ def as_bytes(content: Any) -> bytes:
 def read(reader: Reader, content: bytes, folder: Path) -> None:
     """Read it; errors of this package are one line that names the file."""
     path = folder / reader.name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     line = None
     try:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not INSTALLS, reason="atheris has no wheel for t
 PLANTED = """
 import sys
 from tests.fuzz import guided
-from tests.fuzz.readers import Reader
+from tests.fuzz.reader import Reader
 
 def read(path):
     if path.read_bytes().startswith(b"AB"):
@@ -62,4 +62,4 @@ def test_what_runs_new_code_is_read_or_named(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     (tried,) = re.findall(r"Done (\d+) runs", done.stderr)
     sys.stdout.write(f"{name}: {tried} files tried\n")  # shown by -rP
-    assert int(tried) > 1000
+    assert int(tried) > 500  # a slide takes the longest, some 20 ms

@@ -9,8 +9,9 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
 from selfsam_d2.modeling.trained_parts import base_digest, pack_trained_parts
-from selfsam_d2.modeling.weights import load_checkpoint
+from selfsam_d2.modeling.weights import load_checkpoint, load_weights
 from selfsam_d2.weights import fetch as fetch_module
+from selfsam_d2.weights import resolve
 from selfsam_d2.weights.catalog import CatalogEntry
 from selfsam_d2.weights.fetch import fetch
 
@@ -24,12 +25,12 @@ def trained(build_selfsam, monkeypatch):
         if parameter.requires_grad:
             nn.init.normal_(parameter)
 
-    def load_base(target, name):
+    def load_base(target, name, source):
         assert name == "base"
         own = target.state_dict()
         target.load_state_dict({key: base[key] for key in own if key in base}, strict=False)
 
-    monkeypatch.setattr(weights_module, "load_weights", load_base)
+    monkeypatch.setattr(weights_module, "_load_base", load_base)
     return model, fresh
 
 
@@ -109,3 +110,39 @@ def test_shipped_files_are_found_and_their_bytes_compared(tmp_path, monkeypatch)
         monkeypatch.setattr(fetch_module, "catalog_entry", lambda name, right=right: right)
         assert fetch("mine") == folder / "model_zoo" / "mine.pth"
         monkeypatch.setattr(fetch_module, "catalog_entry", lambda name: entry)
+
+
+@pytest.mark.parametrize(
+    "base", [3, None, {}, {"name": 3, "sha256": ""}, {"name": "a" * 600, "sha256": ""}, ["a"]]
+)
+def test_a_base_without_a_name_is_one_line(base, tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"model": {"a": torch.ones(1)}, "base": base}, path)
+    with pytest.raises(InputError, match=r"w\.pth: its entry 'base' does not name") as caught:
+        load_weights(nn.Linear(1, 1), path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_does_not_choose_what_is_requested(tmp_path, monkeypatch):
+    monkeypatch.setattr(resolve, "download", lambda *_: pytest.fail("requested"))
+    path, url = tmp_path / "w.pth", "http://127.0.0.1:9/x.pth"
+    torch.save({"model": {"a": torch.ones(1)}, "base": {"name": url, "sha256": "0f"}}, path)
+    with pytest.raises(InputError, match=rf"w\.pth: names the address {url} as its base"):
+        load_weights(nn.Linear(1, 1), path)
+
+
+def test_a_base_that_has_a_base_is_refused(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"model": {"a": torch.ones(1)}, "base": {"name": str(path), "sha256": "0f"}}, path)
+    with pytest.raises(InputError, match=r"w\.pth: its base .*w\.pth has a base of its own"):
+        load_weights(nn.Linear(1, 1), path)
+
+
+def test_a_base_in_a_file_is_loaded_first(build_selfsam, tmp_path):
+    model, target = build_selfsam(), build_selfsam()
+    torch.save({"model": model.state_dict()}, tmp_path / "base.pth")
+    nn.init.normal_(model.nuclei_head.output_tokens.weight)
+    packed = pack_trained_parts(model.state_dict(), str(tmp_path / "base.pth"), {})
+    load_checkpoint(target, packed, "parts.pth")
+    for key, value in model.state_dict().items():
+        assert torch.equal(target.state_dict()[key], value), key

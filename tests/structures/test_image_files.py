@@ -49,5 +49,5 @@ def test_texts_that_no_memory_holds_are_refused(
     path = tmp_path / "a"
     with path.open("wb") as file:
         file.truncate(MAX_TEXT + 1)  # takes no room on the disk
-    with pytest.raises(InputError, match="is larger than 2048 MiB; split it by image"):
+    with pytest.raises(InputError, match="is larger than 512 MiB; split it by image"):
         read(path)

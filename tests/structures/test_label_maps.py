@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
@@ -112,13 +115,12 @@ def test_truncated_files(tmp_path, name, share):
         read_label_map(path)
 
 
-def test_a_header_may_ask_for_more_memory_than_there_is(tmp_path):
-    """No machine has it, but a file that is whole may be too large for one that has less."""
+def test_a_header_may_ask_for_more_than_the_file_holds(tmp_path):
     path = write(tmp_path / "a.npy", np.zeros((10, 10)))
     content = path.read_bytes()
     path.write_bytes(content.replace(b"(10, 10), }" + b" " * 12, b"(10000000000000, 10), }"))
     assert len(path.read_bytes()) == len(content)
-    with pytest.raises(InputError, match=r"a\.npy: needs more memory .*, or its header is damaged"):
+    with pytest.raises(InputError, match=r"a\.npy: truncated, damaged or not a label map"):
         read_label_map(path)
 
 
@@ -173,3 +175,48 @@ def test_a_page_that_is_its_own_next_one_is_no_endless_file(tmp_path):
     content[end : end + 4] = page.offset.to_bytes(4, "little")
     path.write_bytes(content)
     assert (read_label_map(path) == 1).all()
+
+
+def too_large(path):
+    with pytest.raises(InputError, match="more than 178 million pixels; cut it into tiles"):
+        read_label_map(path)
+
+
+def test_an_array_of_too_many_pixels_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((1, 1), np.uint8))
+    head = path.read_bytes()[:-1].replace(b"(1, 1), }" + b" " * 8, b"(10000, 20000), }")
+    path.write_bytes(head)
+    with path.open("ab") as file:
+        file.truncate(len(head) + 10000 * 20000)  # takes no room on the disk
+    monkeypatch.setattr(np, "array", lambda *_, **__: pytest.fail("read"))
+    too_large(path)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_a_tiff_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch, tile):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), tile=tile, compression="zlib")
+    monkeypatch.setattr(tifffile.TiffFile, "asarray", lambda *_, **__: pytest.fail("decoded"))
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for name in ("ImageWidth", "ImageLength"):
+            tiff.pages[0].tags[name].overwrite(20_000)
+    too_large(path)
+
+
+def test_a_tiff_of_tiles_that_are_too_large_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), tile=(16, 16), compression="zlib")
+    monkeypatch.setattr(tifffile.TiffFile, "asarray", lambda *_, **__: pytest.fail("decoded"))
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for name in ("TileWidth", "TileLength"):
+            tiff.pages[0].tags[name].overwrite(20_000)
+    too_large(path)
+
+
+def test_a_png_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+    path = write(tmp_path / "a.png", LABELS.astype(np.uint8))
+    content = path.read_bytes()
+    header = b"IHDR" + struct.pack(">II", 20_000, 20_000) + content[24:29]
+    path.write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
+    too_large(path)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +15,7 @@ from scipy import sparse
 from scipy.io import savemat
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.structures import mat_files
 from selfsam_d2.structures.label_maps import find_label_maps, read_label_map
 
 LABELS = np.array([[0, 0, 3, 3], [200, 0, 0, 3], [200, 200, 0, 0]])
@@ -152,3 +157,55 @@ def test_one_damaged_byte_ends_in_a_map_or_in_one_line(tmp_path, compressed):
             except InputError:
                 refused += 1
     assert refused > 100
+
+
+def bomb(sides, values, *, before=b""):
+    """A compressed variable of bytes that are 0; its shape need not be true."""
+    name = b"inst_map"
+    head = struct.pack("<8I", 6, 8, 9, 0, 5, 8, *sides) + struct.pack("<II", 1, len(name)) + name
+    unpacked = struct.pack("<II", 14, len(head) + 8 + values) + head
+    packed = zlib.compress(unpacked + struct.pack("<II", 2, values) + bytes(values), 9)
+    start = b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + before
+    return start + struct.pack("<II", 15, len(packed)) + packed
+
+
+def test_a_map_of_too_many_pixels_is_refused_by_its_header(tmp_path, monkeypatch):
+    path = tmp_path / "a.mat"
+    path.write_bytes(bomb((30_000, 30_000), 8))
+    monkeypatch.setattr(mat_files, "_unpacked", lambda *_: pytest.fail("unpacked"))
+    assert "more than 178 million pixels" in refusal(path)
+
+
+def test_no_more_is_unpacked_than_the_shape_needs(tmp_path):
+    path = tmp_path / "a.mat"
+    path.write_bytes(bomb((2, 4), 8))
+    assert (read_label_map(path) == 0).all()
+    path.write_bytes(bomb((2, 4), 50_000_000))
+    tracemalloc.start()
+    assert "ends early, or holds more than its shape" in refusal(path)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_other_variables_are_not_unpacked(tmp_path):
+    other = zlib.compress(
+        struct.pack("<10I", 14, 32 + 10**7, 6, 8, 9, 0, 5, 8, 1, 10**7)
+        + struct.pack("<II4s4xII", 1, 4, b"else", 2, 10**7)
+        + bytes(10**7)
+    )
+    path = tmp_path / "a.mat"
+    path.write_bytes(bomb((2, 4), 8, before=struct.pack("<II", 15, len(other)) + other))
+    tracemalloc.start()
+    assert (read_label_map(path) == 0).all()
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_a_flipped_bit_in_a_packed_map_shows(tmp_path):
+    path = tmp_path / "a.mat"
+    noise = np.random.default_rng(0).integers(0, 255, (60, 60)).astype(np.uint8)
+    savemat(path, {"inst_map": noise}, do_compression=True)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # of the checksum
+    path.write_bytes(content)
+    assert "damaged" in refusal(path)

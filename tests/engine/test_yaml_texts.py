@@ -1,0 +1,60 @@
+"""YAML whose aliases stand for more than a machine can hold is refused; others are not."""
+
+import time
+
+import pytest
+
+from selfsam_d2.engine import yaml_texts
+from selfsam_d2.engine.setup import config_from_text, load_config
+from selfsam_d2.errors import InputError
+
+
+def laughs(merge):
+    """Ten aliases in each of nine levels: 800 bytes for 10^8 values."""
+    level = "<<: [{}]" if merge else "{}"
+    lines = ["a0: &a0 {x: 1}"]
+    for number in range(1, 9):
+        aliases = [f"*a{number - 1}"] * 10
+        if not merge:
+            aliases = [f"k{place}: {each}" for place, each in enumerate(aliases)]
+        lines.append(f"a{number}: &a{number} {{{level.format(', '.join(aliases))}}}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("place", ["file", "base", "text"])
+def test_aliases_without_bound_are_refused_at_once(place, merge, tmp_path):
+    (tmp_path / "a.yaml").write_text(laughs(merge))
+    (tmp_path / "over_a.yaml").write_text("_BASE_: a.yaml\n")
+    read = {
+        "file": lambda: load_config(str(tmp_path / "a.yaml"), []),
+        "base": lambda: load_config(str(tmp_path / "over_a.yaml"), []),
+        "text": lambda: config_from_text(laughs(merge), "config in a.yaml"),
+    }
+    started = time.perf_counter()
+    with pytest.raises(InputError, match=r"a\.yaml: its aliases stand for more") as caught:
+        read[place]()
+    assert "\n" not in str(caught.value)
+    assert time.perf_counter() - started < 5
+
+
+def test_an_alias_of_what_holds_it_is_refused(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("MODEL: &a {SAM: [*a]}\n")
+    with pytest.raises(InputError, match=r"a\.yaml: an alias stands for what holds it"):
+        load_config(str(path), [])
+
+
+def test_aliases_and_bases_are_read(tmp_path):
+    (tmp_path / "base.yaml").write_text("SEED: &seed 3\nMODEL: {WEIGHTS: '*'}\n")
+    path = tmp_path / "a.yaml"
+    path.write_text("_BASE_: base.yaml\nSEED: &four 4\nSOLVER: {MAX_ITER: *four}\n")
+    cfg = load_config(str(path), [])
+    assert (cfg.SEED, cfg.SOLVER.MAX_ITER, cfg.MODEL.WEIGHTS) == (4, 4, "*")
+
+
+def test_the_most_is_read():
+    text = f"a: &a [{', '.join('1' for _ in range(98))}]\nb: [{', '.join(['*a'] * 95)}]\n"
+    assert len(yaml_texts.load_yaml(text)["b"]) == 95
+    with pytest.raises(ValueError, match="more than 10000"):
+        yaml_texts.load_yaml(text.replace("*a]", f"{'*a, ' * 10}*a]"))

