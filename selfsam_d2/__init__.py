@@ -25,6 +25,7 @@ from selfsam_d2.modeling.weights import load_weights
 
 if TYPE_CHECKING:
     from selfsam_d2.data.mapper import PointPromptDatasetMapper
+    from selfsam_d2.engine.config_files import merge_config_file
     from selfsam_d2.engine.mask_trainer import MaskTrainer
     from selfsam_d2.engine.trainer import SelfSAMTrainer
     from selfsam_d2.evaluation.metrics import nuclei_metrics
@@ -45,6 +46,7 @@ __all__ = [
     "SelfSAMTrainer",
     "add_selfsam_config",
     "load_weights",
+    "merge_config_file",
     "nuclei_metrics",
     "register_nuclei_instances",
 ]
@@ -56,6 +58,7 @@ LATER = {
     "NucleiPredictor": "selfsam_d2.prediction.predictor",
     "PointPromptDatasetMapper": "selfsam_d2.data.mapper",
     "SelfSAMTrainer": "selfsam_d2.engine.trainer",
+    "merge_config_file": "selfsam_d2.engine.config_files",
     "nuclei_metrics": "selfsam_d2.evaluation.metrics",
 }
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode as CN
 
-__all__ = ["add_selfsam_config"]
+__all__ = ["VERSION", "add_selfsam_config"]
+
+# Of the keys below, raised with an upgrade for each change that an earlier file would not survive:
+# selfsam_d2/engine/config_versions.py.
+VERSION = 8
 
 
 def add_selfsam_config(cfg: CN) -> None:
@@ -16,6 +20,8 @@ def add_selfsam_config(cfg: CN) -> None:
     Args:
         cfg: a config as ``detectron2.config.get_cfg()`` returns it.
     """
+    cfg.SELFSAM = CN()
+    cfg.SELFSAM.VERSION = VERSION  # of the keys; the key VERSION is Detectron2's
     _add_encoder_keys(cfg)
     _add_head_keys(cfg)
     _add_label_keys(cfg)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import warnings
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
@@ -21,13 +16,12 @@ from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checks import check_config
+from selfsam_d2.engine.config_files import merge_config_file, merge_config_text, merge_pairs
 from selfsam_d2.engine.data_checks import check_evaluation, check_training, check_weights
 from selfsam_d2.engine.logs import start_logs
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.engine.named_datasets import check_named, keep_datasets
-from selfsam_d2.engine.retired_keys import drop_retired
 from selfsam_d2.engine.training_resolution import set_training_resolution
-from selfsam_d2.engine.yaml_texts import load_yaml, load_yaml_with_base
 from selfsam_d2.errors import InputError
 
 __all__ = [
@@ -41,8 +35,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-MOST_REASON = 1000  # characters; a message of a library may quote the file
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -80,16 +72,17 @@ def register_given(register: list[tuple[str, str, str]], cfg: CfgNode) -> None:
 def load_config(config_file: str, opts: list[str]) -> CfgNode:
     """A config from a YAML and ``KEY VALUE`` pairs, with a device that this machine has.
 
+    See :func:`~selfsam_d2.engine.config_files.merge_config_file`.
+
     Raises:
         InputError: the file cannot be read, or a key or value is wrong.
     """
     cfg = get_cfg()
     add_selfsam_config(cfg)
     if config_file:
-        if not Path(config_file).is_file():
-            raise InputError(config_file, "no such config file; see the folder configs/")
-        _merge(partial(_merge_file, cfg), config_file, config_file)
-    return _with_overrides(cfg, opts)
+        merge_config_file(cfg, config_file)
+    merge_pairs(cfg, opts)
+    return _for_this_machine(cfg)
 
 
 def config_from_text(text: str, subject: str, opts: Sequence[str] = ()) -> CfgNode:
@@ -105,71 +98,18 @@ def config_from_text(text: str, subject: str, opts: Sequence[str] = ()) -> CfgNo
     """
     cfg = get_cfg()
     add_selfsam_config(cfg)
-    _merge(lambda given: _merge_values(cfg, load_yaml(given)), text, subject)
-    return _with_overrides(cfg, opts)
+    merge_config_text(cfg, text, subject)
+    merge_pairs(cfg, opts)
+    return _for_this_machine(cfg)
 
 
-def _with_overrides(cfg: CfgNode, opts: Sequence[str]) -> CfgNode:
-    stray = [each for each in opts if str(each).startswith("--")]
-    if stray:
-        raise InputError(stray[0], "options go before the first KEY VALUE pair")
-    if len(opts) % 2:
-        raise InputError(opts[-1], "a key without a value; overrides are KEY VALUE pairs")
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        _merge(cfg.merge_from_list, [key, _as_typed(cfg, key, value)], f"{key} {value}")
+def _for_this_machine(cfg: CfgNode) -> CfgNode:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     if cfg.MODEL.DEVICE == "cpu":
         cfg.SOLVER.AMP.ENABLED = False
         keep_freed_memory()
     return cfg
-
-
-def _merge_file(cfg: CfgNode, config_file: str) -> None:
-    """``merge_from_file`` in which 8 will do where a key holds 8.0."""
-    _merge_values(cfg, load_yaml_with_base(config_file))
-
-
-def _merge_values(cfg: CfgNode, given: dict[str, Any]) -> None:
-    if given.pop("VERSION", cfg.VERSION) != cfg.VERSION:
-        raise ValueError(f"VERSION must be {cfg.VERSION}")
-    drop_retired(given)
-    _make_floats(given, cfg)
-    cfg.merge_from_other_cfg(CfgNode(given))
-
-
-def _make_floats(given: dict[str, Any], cfg: CfgNode) -> None:
-    for key, value in given.items():
-        known = cfg.get(key)
-        if isinstance(known, CfgNode) and isinstance(value, dict):
-            _make_floats(value, known)
-        elif isinstance(known, float) and type(value) is int:
-            given[key] = float(value)
-
-
-def _as_typed(cfg: CfgNode, key: str, value: str) -> str:
-    """The value of a ``KEY VALUE`` pair, with 8 for 8.0 and a bare name for a tuple of one."""
-    known: Any = cfg
-    for part in key.split("."):
-        known = known.get(part) if isinstance(known, CfgNode) else None
-    if isinstance(known, float) and value.lstrip("+-").isdecimal():
-        return str(float(value))
-    if isinstance(known, tuple) and re.fullmatch(r"[\w.-]+", value):
-        return repr((value,))
-    return value
-
-
-def _merge(merge: Any, what: Any, subject: str) -> None:
-    try:
-        merge(what)
-    except (AttributeError, TypeError) as error:
-        raise InputError(subject, "is not a mapping of config keys; see configs/") from error
-    except RecursionError as error:
-        raise InputError(subject, "is nested too deeply; see configs/") from error
-    except (AssertionError, KeyError, OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error.args[0] if len(error.args) == 1 else error) or "cannot be read"
-        reason = reason if len(reason) <= MOST_REASON else f"{reason[:MOST_REASON]} ..."
-        raise InputError(subject, f"{reason}; the keys stand in selfsam_d2/config.py") from error
 
 
 def check_inputs(args: argparse.Namespace) -> CfgNode:
