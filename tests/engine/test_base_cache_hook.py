@@ -207,7 +207,7 @@ def test_what_is_missing_is_shared_out_whoever_finds_it(small_config, monkeypatc
         monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
         shares.append(hook._share())
     assert looked_at == [[0, 4], []]
-    assert shares == [[{"image_id": 0}], [{"image_id": 4}]]
+    assert shares == [[hook.records[0]], [hook.records[4]]]
 
 
 @pytest.mark.parametrize(
