@@ -227,6 +227,7 @@ def _add_solver_keys(cfg: CN) -> None:
     # With AMP.ENABLED, on a GPU: float16 | bfloat16, which cannot overflow but has fewer digits.
     cfg.SOLVER.AMP.PRECISION = "float16"
     # Images that may become unreadable during a training; a crop of another one takes the place.
+    # A training that goes on may start with so many of them, a new one with none.
     cfg.DATALOADER.MAX_BAD = 0
     # How many periodic checkpoints stay (the best and the last one always do); 0: all.
     cfg.SOLVER.CHECKPOINTS_KEPT = 2

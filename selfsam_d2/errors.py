@@ -52,7 +52,7 @@ class OutputError(InputError):
 
 
 class NonFiniteLossError(SelfSAMError):
-    """A loss became NaN or infinite; the message names it, the image and where the batch lies."""
+    """A loss or a weight became NaN or infinite; names it, the image and where the batch lies."""
 
 
 def first_words(error: Exception) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from selfsam_d2.data.recently_read import RecentlyRead
 from selfsam_d2.data.transforms import AffineCropTransform
-from selfsam_d2.errors import InputError, first_words
+from selfsam_d2.errors import InputError, UnreadableImageError, first_words
 from selfsam_d2.files import ARRAY_ERRORS, writing
 
 __all__ = ["FORMAT", "BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
@@ -152,6 +152,8 @@ class BaseCache:
         self.folder = Path(folder)
         # File name of an image -> what its masks depend on; filled by the hook that makes them.
         self.keys: dict[str, str] = {}
+        # File name of an image that could not be read -> what is wrong with it; by that hook too.
+        self.left_out: dict[str, str] = {}
         self._read = RecentlyRead(self._load, _bytes_of, CACHED_BYTES)
 
     def holds(self, record: dict[str, Any]) -> bool:
@@ -196,7 +198,10 @@ class BaseCache:
 
         Raises:
             InputError: the stored masks are missing, damaged or made from something else.
+            UnreadableImageError: the image could not be read when its masks were to be made.
         """
+        if problem := self.left_out.get(record["file_name"]):
+            raise UnreadableImageError(f"{problem}; so it has no stored base masks")
         path = str(self._path(record))
         packed = self._read(path, self.keys[record["file_name"]])
         # Mapped for this crop only: each map that is kept takes a file descriptor.

@@ -8,7 +8,8 @@ from typing import Any
 
 from selfsam_d2.data.images import image_size
 from selfsam_d2.data.segmentations import is_coordinate, normalised_segmentation
-from selfsam_d2.errors import InputError
+from selfsam_d2.data.unreadable_images import tolerated
+from selfsam_d2.errors import InputError, UnreadableImageError
 from selfsam_d2.files import parse_json
 from selfsam_d2.structures.image_files import MAX_TEXT, require_file
 
@@ -109,7 +110,8 @@ def check_image_files(
 ) -> dict[Any, Path]:
     """Check that every image is there, 8-bit RGB, and of the size that the JSON says.
 
-    Only headers are read.
+    Only headers are read. A few images may be unreadable where a training goes on, see
+    :func:`selfsam_d2.data.unreadable_images.tolerating`.
 
     Returns:
         Image id -> path.
@@ -122,14 +124,21 @@ def check_image_files(
         raise InputError(image_root, f"no such folder; it should hold the images of {json_file}")
     files = {image_id: image_root / image["file_name"] for image_id, image in images.items()}
     missing = [path for path in files.values() if not os.path.isfile(path)]
-    if missing:
+    if len(missing) > tolerated():
         raise InputError(
             missing[0],
             f"no such file ({len(missing)} of {len(files)} images of {json_file} missing); "
             "check the image root",
         )
+    unreadable = 0
     for image_id, path in files.items():
-        height, width = image_size(path)
+        try:
+            height, width = image_size(path)
+        except UnreadableImageError:
+            unreadable += 1
+            if unreadable > tolerated():
+                raise
+            continue
         if (height, width) != (images[image_id]["height"], images[image_id]["width"]):
             raise InputError(
                 path,

@@ -94,14 +94,24 @@ def has_fourth_channel(path: str | Path) -> bool:
         return image.mode in _FOUR_CHANNEL_MODES
 
 
-def check_images(paths: Iterable[str | Path]) -> None:
+def check_images(paths: Iterable[str | Path], *, unreadable: int = 0) -> None:
     """Read every image once, so that a damaged one stops a training before it begins.
 
+    Args:
+        paths: of the images.
+        unreadable: how many are passed over.
+
     Raises:
-        UnreadableImageError: as :func:`read_image`, for the first image in the order of ``paths``.
+        UnreadableImageError: as :func:`read_image`, for the first image in the order of ``paths``
+            that is one too many.
     """
     for path in paths:
-        read_image(path)
+        try:
+            read_image(path)
+        except UnreadableImageError:
+            unreadable -= 1
+            if unreadable < 0:
+                raise
 
 
 def find_images(folder: str | Path) -> dict[str, Path]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selfsam_d2.errors import InputError, first_words
-from selfsam_d2.files import ARRAY_ERRORS, writing
+from selfsam_d2.errors import InputError, UnreadableImageError, first_words
+from selfsam_d2.files import ARRAY_ERRORS, parse_json, writing
 
 __all__ = ["LABEL_NAMES", "LabelStore"]
 
@@ -55,10 +57,15 @@ class LabelStore:
                 instance_label=labels["instance_label"],
             )
 
-    def finish(self, epoch: int) -> None:
-        """Mark the refresh of an epoch as complete."""
-        self._epoch_folder(epoch).mkdir(parents=True, exist_ok=True)
-        (self._epoch_folder(epoch) / COMPLETE).touch()
+    def finish(self, epoch: int, left_out: Mapping[str, str] | None = None) -> None:
+        """Mark the refresh of an epoch as complete.
+
+        Args:
+            epoch: that the refresh serves.
+            left_out: file name of each image that could not be read -> what is wrong with it.
+        """
+        with writing(self._epoch_folder(epoch) / COMPLETE) as draft:
+            draft.write_text(json.dumps(dict(left_out or {})), encoding="utf-8")
 
     def is_complete(self, epoch: int) -> bool:
         """Whether the refresh of an epoch can be read."""
@@ -79,6 +86,7 @@ class LabelStore:
 
         Raises:
             InputError: the refresh cannot appear any more, or a file is damaged.
+            UnreadableImageError: the image could not be read when its labels were to be made.
         """
         epoch = record["epoch"]
         deadline = time.monotonic() + NETWORK_SECONDS
@@ -91,6 +99,8 @@ class LabelStore:
                 raise InputError(self._epoch_folder(epoch), "the label refresh never appeared")
             time.sleep(POLL_SECONDS)
         path = self._path(record, epoch)
+        if not path.exists() and (problem := self._left_out(epoch).get(record["file_name"])):
+            raise UnreadableImageError(f"{problem}; so it has no labels of epoch {epoch}")
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in LABEL_NAMES}
@@ -98,6 +108,14 @@ class LabelStore:
             raise InputError(
                 path, f"stored labels cannot be read ({first_words(error)})"
             ) from error
+
+    def _left_out(self, epoch: int) -> dict[str, str]:
+        path = self._epoch_folder(epoch) / COMPLETE
+        try:
+            text = path.read_text(encoding="utf-8")
+            return dict(parse_json(text)) if text else {}  # empty: of an earlier version
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(path, f"cannot be read ({error}); delete it") from error
 
     def _epoch_folder(self, epoch: int) -> Path:
         return self.folder / f"epoch_{epoch:05d}"

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from selfsam_d2.data.mapper import ImageDatasetMapper
 from selfsam_d2.data.schedule import CropSchedule, PositionSampler
-from selfsam_d2.data.unreadable_images import CountingLoader, SkippingMapper
+from selfsam_d2.data.unreadable_images import CountingLoader, SkippingMapper, UnreadableImages
 from selfsam_d2.engine.architectures import best_metric
 from selfsam_d2.engine.best_model_hook import BestModelHook
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
@@ -43,14 +43,18 @@ __all__ = ["CropTrainer", "build_schedule", "index_of"]
 STEP_DIGITS = 7  # in the names of checkpoints, as Detectron2 writes them
 
 
-def build_schedule(cfg: Any) -> CropSchedule:
+def build_schedule(cfg: Any, *, resume: bool = False) -> CropSchedule:
     """The crops of a training run, from the datasets of a config.
+
+    Args:
+        cfg: names the datasets.
+        resume: see :func:`selfsam_d2.engine.data_checks.check_training`.
 
     Raises:
         InputError: a dataset or an image cannot be used.
     """
     return CropSchedule(
-        check_training(cfg),
+        check_training(cfg, resume=resume),
         crop=cfg.INPUT.NUCLEI.CROP,
         seed=max(cfg.SEED, 0),
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
@@ -69,7 +73,8 @@ class CropTrainer(DefaultTrainer):
     Args:
         cfg: with the keys of :func:`selfsam_d2.config.add_selfsam_config`.
         resume: what :meth:`resume_or_load` will be given; the weights to start from are then
-            needed only if there is no checkpoint.
+            needed only if there is no checkpoint, and DATALOADER.MAX_BAD images may be unreadable
+            if there is one.
 
     Raises:
         InputError: a value, a dataset, an image or the weights cannot be used.
@@ -82,7 +87,8 @@ class CropTrainer(DefaultTrainer):
         check_config(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
-        self.schedule = build_schedule(cfg)
+        self.schedule = build_schedule(cfg, resume=resume)
+        self.unreadable = UnreadableImages(cfg.DATALOADER.MAX_BAD)
         check_evaluation(cfg)
         check_weights(cfg, resume=resume)
         self.start_iter = 0
@@ -106,7 +112,7 @@ class CropTrainer(DefaultTrainer):
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
         model = _distribute(model)
-        self.batches = CountingLoader(loader, cfg.DATALOADER.MAX_BAD)
+        self.batches = CountingLoader(loader, self.unreadable)
         if cfg.SOLVER.AMP.ENABLED:
             precision = getattr(torch, cfg.SOLVER.AMP.PRECISION)
             self._trainer = AMPTrainer(model, self.batches, optimizer, precision=precision)
@@ -162,11 +168,18 @@ class CropTrainer(DefaultTrainer):
                 raise
             self.stop_hook.leave(self.iter - 1)
 
+    def after_train(self) -> None:
+        """As DefaultTrainer; where the last step failed or was asked to stop, none is evaluated."""
+        self.storage.iter = self.iter
+        for hook in self._hooks:
+            if self.iter >= self.max_iter or not isinstance(hook, hooks.EvalHook | BestModelHook):
+                hook.after_train()
+
     def build_hooks(self) -> list[HookBase | None]:
         """DefaultTrainer's hooks, the best model, and what keeps a run from being lost."""
         built = super().build_hooks()
         built.insert(index_of(built, hooks.EvalHook), self.stop_hook)
-        built.append(FiniteLossHook(self.cfg.OUTPUT_DIR))
+        built.insert(0, FiniteLossHook(self.cfg.OUTPUT_DIR))
         if isinstance(self._trainer, AMPTrainer):
             # Before the checkpoints, of which none is to be of a model that does not learn.
             built.insert(0, LossScaleHook(self._trainer))

@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 
 from selfsam_d2.data.images import check_images
+from selfsam_d2.data.unreadable_images import tolerating
 from selfsam_d2.engine.architectures import learns_from_points
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.nuclei_evaluator import check_masks
@@ -20,6 +21,7 @@ __all__ = [
     "check_training",
     "check_weights",
     "load_records",
+    "unreadable_at_start",
 ]
 
 
@@ -40,14 +42,20 @@ def load_records(names: Sequence[str]) -> list[dict[str, Any]]:
     return get_detection_dataset_dicts(list(names), filter_empty=False)
 
 
-def check_training(cfg: Any) -> list[dict[str, Any]]:
+def check_training(cfg: Any, *, resume: bool = False) -> list[dict[str, Any]]:
     """Read every training image once, and give the dataset dicts.
+
+    Args:
+        cfg: names the datasets.
+        resume: see :func:`unreadable_at_start`.
 
     Raises:
         InputError: a dataset or an image cannot be used, an image is listed twice, or a model that
             learns from masks lacks one.
     """
-    records = load_records(cfg.DATASETS.TRAIN)
+    unreadable = unreadable_at_start(cfg, resume=resume)
+    with tolerating(unreadable):
+        records = load_records(cfg.DATASETS.TRAIN)
     if not learns_from_points(cfg):
         _check_training_masks(cfg, records)
     seen = set()
@@ -58,8 +66,26 @@ def check_training(cfg: Any) -> list[dict[str, Any]]:
                 record["file_name"], "is in two of DATASETS.TRAIN; keep it in one of them"
             )
         seen.add(record["file_name"])
-    check_images(record["file_name"] for record in records)
+    check_images((record["file_name"] for record in records), unreadable=unreadable)
     return records
+
+
+def unreadable_at_start(cfg: Any, *, resume: bool) -> int:
+    """How many training images need not be readable when a training starts.
+
+    Args:
+        cfg: of the training.
+        resume: whether it goes on, if there is a checkpoint in OUTPUT_DIR.
+
+    Returns:
+        DATALOADER.MAX_BAD of a training that goes on, which must not end by what did not end it
+        before; 0 of a new one.
+    """
+    return int(cfg.DATALOADER.MAX_BAD) if _goes_on(cfg, resume) else 0
+
+
+def _goes_on(cfg: Any, resume: bool) -> bool:
+    return resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
 
 
 def _check_training_masks(cfg: Any, records: list[dict[str, Any]]) -> None:
@@ -118,6 +144,5 @@ def check_weights(cfg: Any, *, resume: bool = False) -> None:
     Raises:
         InputError: there is no such file, or it cannot be fetched.
     """
-    resumed = resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
-    if cfg.MODEL.WEIGHTS and not resumed:
+    if cfg.MODEL.WEIGHTS and not _goes_on(cfg, resume):
         resolve_weights(cfg.MODEL.WEIGHTS)

@@ -55,6 +55,7 @@ class LabelHistoryHook(HookBase):
         self.schedule = schedule
         self.view = view
         moments = np.linspace(0, epochs - 1, min(epochs, MOMENTS))
+        self._in_vain: set[Path] = set()
         self.moments = set(np.round(moments).astype(int).tolist())
 
     def before_train(self) -> None:
@@ -67,7 +68,7 @@ class LabelHistoryHook(HookBase):
     def after_step(self) -> None:
         epoch = self.schedule.epoch_of_step(self.trainer.iter)
         path = self.folder / f"epoch_{epoch:04d}.npz"
-        if epoch in self.moments and not path.exists():
+        if epoch in self.moments and path not in self._in_vain and not path.exists():
             self._keep(path)
 
     def after_train(self) -> None:
@@ -84,6 +85,7 @@ class LabelHistoryHook(HookBase):
             with torch.random.fork_rng():
                 save_views(self.view(model), path)
         except UnreadableImageError as error:
+            self._in_vain.add(path)  # once is enough
             # Whether the training ends with it is DATALOADER.MAX_BAD's to say.
             logger.warning("No labels are kept for the report: %s", error)
         finally:

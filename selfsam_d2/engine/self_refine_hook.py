@@ -12,10 +12,11 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from selfsam_d2.data.images import read_image
 from selfsam_d2.data.label_store import LabelStore
 from selfsam_d2.data.mapper import PointPromptDatasetMapper
 from selfsam_d2.data.schedule import CropSchedule
+from selfsam_d2.data.unreadable_images import UnreadableImages
+from selfsam_d2.errors import UnreadableImageError
 from selfsam_d2.modeling.selfsam import SelfSAM
 from selfsam_d2.modeling.window_labels import label_image
 from selfsam_d2.pseudo_labels.statistics import mean_statistics
@@ -37,7 +38,8 @@ class SelfRefineHook(HookBase):
 
     Before each step it sets the model's alpha and who has a say in the labels of that epoch. With a
     label store it also recomputes S_P and S_I of all training images (shared out to the ranks)
-    before the first step of each epoch. After each step it logs alpha and the shares of ignored and
+    before the first step of each epoch; an image that cannot be read then is left out of that
+    epoch, see DATALOADER.MAX_BAD. After each step it logs alpha and the shares of ignored and
     recovered pixels and of empty prompts.
 
     Belongs before ``PeriodicCheckpointer``, on all ranks.
@@ -47,6 +49,7 @@ class SelfRefineHook(HookBase):
         enter_epoch: sets alpha, consensus and reprompts of a model for an epoch.
         store: where refreshed labels go; None: labels are made in every step.
         mapper: knows the shifted points of an image.
+        unreadable: counts the images that a refresh leaves out.
         window: side of a labelling window, px.
         overlap: px shared by neighbouring windows.
     """
@@ -57,6 +60,7 @@ class SelfRefineHook(HookBase):
         enter_epoch: Callable[[SelfSAM, int], None],
         *,
         mapper: PointPromptDatasetMapper,
+        unreadable: UnreadableImages,
         store: LabelStore | None = None,
         window: int = 224,
         overlap: int = 80,
@@ -64,6 +68,7 @@ class SelfRefineHook(HookBase):
         self.schedule = schedule
         self.enter_epoch = enter_epoch
         self.mapper = mapper
+        self.unreadable = unreadable
         self.store = store
         self.window = window
         self.overlap = overlap
@@ -126,12 +131,12 @@ class SelfRefineHook(HookBase):
         )
         was_training = model.training
         model.eval()
-        found = []
-        for record in records:
-            image = torch.from_numpy(read_image(record["file_name"]).transpose(2, 0, 1).copy())
+        found: list[dict[str, float]] = []
+        problems: dict[str, str] = {}
+        for record, image in self.unreadable.read(records, problems):
             labels, statistics = label_image(
                 model,
-                image,
+                torch.from_numpy(image.transpose(2, 0, 1).copy()),
                 torch.from_numpy(self.mapper.points(record)),
                 image_id=record["image_id"],
                 window=self.window,
@@ -140,8 +145,10 @@ class SelfRefineHook(HookBase):
             self.store.write(record, epoch, labels)
             found.append(statistics)
         model.train(was_training)
-        comm.synchronize()
-        self._on_main(lambda store: store.finish(epoch))
+        problems = self.unreadable.gather(problems)
+        if len(problems) == len(self.schedule.records):
+            raise UnreadableImageError("; ".join(problems.values()))
+        self._on_main(lambda store: store.finish(epoch, problems))
         gathered = [each for rank in comm.all_gather(found) for each in rank]
         self._statistics = mean_statistics(gathered)
         logger.info(

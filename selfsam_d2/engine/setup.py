@@ -14,10 +14,16 @@ from detectron2.utils import comm
 
 from selfsam_d2.config import add_selfsam_config
 from selfsam_d2.data.registration import register_nuclei_instances
+from selfsam_d2.data.unreadable_images import tolerating
 from selfsam_d2.engine.arguments import OneLineParser
 from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.config_files import merge_config_file, merge_config_text, merge_pairs
-from selfsam_d2.engine.data_checks import check_evaluation, check_training, check_weights
+from selfsam_d2.engine.data_checks import (
+    check_evaluation,
+    check_training,
+    check_weights,
+    unreadable_at_start,
+)
 from selfsam_d2.engine.logs import start_logs
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.engine.named_datasets import check_named, keep_datasets
@@ -127,8 +133,9 @@ def check_inputs(args: argparse.Namespace) -> CfgNode:
     check_config(cfg)
     check_evaluation(cfg, needed=args.eval_only)
     if not args.eval_only:
-        set_training_resolution(cfg)
-        check_training(cfg)
+        with tolerating(unreadable_at_start(cfg, resume=args.resume)):
+            set_training_resolution(cfg)
+        check_training(cfg, resume=args.resume)
     check_weights(cfg, resume=args.resume)
     return cfg
 
@@ -145,7 +152,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     register_given(args.register, cfg)
     check_named(args.register, cfg)
     check_config(cfg)
-    resolution = None if args.eval_only else set_training_resolution(cfg)
+    with tolerating(unreadable_at_start(cfg, resume=args.resume)):
+        resolution = None if args.eval_only else set_training_resolution(cfg)
     cfg.freeze()
     # It warns where a CUDA compiler but no GPU is found, which is no fault of the user's.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)

@@ -106,6 +106,7 @@ class SelfSAMTrainer(CropTrainer):
             self.schedule,
             lambda model, epoch: enter_epoch(model, self.cfg, epoch, self.epochs),
             mapper=self.mapper,
+            unreadable=self.unreadable,
             store=self.store,
             window=self.cfg.INPUT.NUCLEI.CROP,
             overlap=self.cfg.INFERENCE.OVERLAP,
@@ -135,6 +136,7 @@ class SelfSAMTrainer(CropTrainer):
             self.schedule.records,
             mapper=self.mapper,
             cache=cache,
+            unreadable=self.unreadable,
             window=self.cfg.INPUT.NUCLEI.CROP,
             overlap=self.cfg.INFERENCE.OVERLAP,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from selfsam_d2.data.schedule import CropSchedule
-from selfsam_d2.data.unreadable_images import CountingLoader, SkippingMapper
+from selfsam_d2.data.unreadable_images import CountingLoader, SkippingMapper, UnreadableImages
 from selfsam_d2.errors import InputError, UnreadableImageError
 
 NAMES = ["a.png", "b.png", "c.png"]
@@ -31,7 +31,9 @@ def make(bad: set[str]) -> tuple[SkippingMapper, CropSchedule]:
 def load(bad: set[str], most: int, positions: range = range(18)) -> list[dict[str, Any]]:
     """What a loader of single samples gives out."""
     mapper, schedule = make(bad)
-    batches = CountingLoader([[mapper(schedule[each])] for each in positions], most)
+    batches = CountingLoader(
+        [[mapper(schedule[each])] for each in positions], UnreadableImages(most)
+    )
     return [sample for batch in batches for sample in batch]
 
 
@@ -124,7 +126,7 @@ def test_the_others_hear_of_an_error_before_it_is_raised(monkeypatch: pytest.Mon
         raise ValueError("x")
 
     monkeypatch.setattr("selfsam_d2.data.unreadable_images.comm.all_gather", all_gather)
-    loader = CountingLoader(batches(), 0)
+    loader = CountingLoader(batches(), UnreadableImages(0))
     assert not loader.ended
     with pytest.raises(ValueError, match=r"^x$"):
         list(loader)

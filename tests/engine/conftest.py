@@ -76,9 +76,17 @@ def read_log():
 def train(dataset):
     """Function: OUTPUT_DIR, KEY VALUE pairs -> a training that ended, perhaps by a signal."""
 
-    def run(output, *pairs, processes=1, resume="fresh", kill_at=-1, number=signal.SIGKILL):
-        splits = [dataset[name] for name in ("train", "val")]
-        files = [part for split in splits for part in (split.json_file, split.image_root)]
+    def run(
+        output,
+        *pairs,
+        processes=1,
+        resume="fresh",
+        kill_at=-1,
+        number=signal.SIGKILL,
+        train_images=dataset["train"].image_root,
+    ):
+        val = dataset["val"]
+        files = [dataset["train"].json_file, train_images, val.json_file, val.image_root]
         command = [sys.executable, SCRIPT, processes, output, *files, resume, kill_at, int(number)]
         arguments = [str(part) for part in (*command, *pairs)]
         # In a group of its own, all of which a signal may be sent to.

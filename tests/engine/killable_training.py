@@ -75,7 +75,7 @@ def train(output, train_json, train_root, val_json, val_root, resume, kill_at, n
     cfg.DATASETS.TEST = ("val",) if cfg.TEST.EVAL_PERIOD else ()
     Path(output).mkdir(exist_ok=True)
     seed_all_rng(comm.get_rank())
-    trainer = SelfSAMTrainer(cfg)
+    trainer = SelfSAMTrainer(cfg, resume=resume == "resume")
     trainer.resume_or_load(resume=resume == "resume")
     log = LossLog(Path(output) / "losses.jsonl", int(kill_at), int(number))
     # Before the others, so that a step that is saved is logged.

@@ -172,7 +172,10 @@ def test_each_rank_makes_its_share_and_reads_all(small_config, tmp_path, monkeyp
     (hook,) = (each for each in trainer._hooks if isinstance(each, BaseCacheHook))
     folder = tmp_path / "run" / "base_masks"
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
-    monkeypatch.setattr("detectron2.utils.comm.all_gather", lambda own: [[0], [1]])
+    monkeypatch.setattr(
+        "detectron2.utils.comm.all_gather",
+        lambda own: [[0], [1]] if isinstance(own, list) else [own],
+    )
     made = []
     for rank in range(2):
         monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
@@ -189,7 +192,8 @@ def test_what_is_missing_is_shared_out_whoever_finds_it(small_config, monkeypatc
         for each in SelfSAMTrainer(small_config(*CACHED))._hooks
         if isinstance(each, BaseCacheHook)
     )
-    hook.records = [{"image_id": number} for number in range(5)]
+    hook.records = [{"image_id": number, "file_name": f"{number}.png"} for number in range(5)]
+    hook.cache.keys = {record["file_name"]: "key" for record in hook.records}
     monkeypatch.setattr(hook.cache, "holds", lambda record: record["image_id"] not in (0, 4))
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
     looked_at, shares = [], []
@@ -203,7 +207,7 @@ def test_what_is_missing_is_shared_out_whoever_finds_it(small_config, monkeypatc
         monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
         shares.append(hook._share())
     assert looked_at == [[0, 4], []]
-    assert shares == [[{"image_id": 0}], [{"image_id": 4}]]
+    assert shares == [[hook.records[0]], [hook.records[4]]]
 
 
 @pytest.mark.parametrize(

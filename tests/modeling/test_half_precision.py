@@ -1,0 +1,33 @@
+"""SelfSAM in half precision, as PyTorch's autocast makes it on a CPU."""
+
+import pytest
+import torch
+
+# A soft threshold on m_u: the random decoder of a test draws no confident mask.
+EASY = {"entropy_threshold": 100.0, "voronoi": True, "mask_threshold": 0.3}
+
+
+def losses_of(model, batch, dtype):
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float):
+        return model(batch)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_are_those_of_single_precision_and_a_step_learns(build_selfsam, make_crop, dtype):
+    model = build_selfsam(labels=EASY).train()
+    batch = [make_crop(5), make_crop(3, seed=1)]
+    whole = {name: each.item() for name, each in losses_of(model, batch, torch.float).items()}
+    assert min(whole.values()) > 0
+    losses = losses_of(model, batch, dtype)
+    found = {name: each.item() for name, each in losses.items()}
+    assert found != whole  # it was in half precision
+    assert found == pytest.approx(whole, rel=5e-3)
+    trained = [each for each in model.parameters() if each.requires_grad]
+    before = [each.detach().clone() for each in trained]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(sum(losses.values())).backward()
+    assert all(each.grad.isfinite().all() for each in trained if each.grad is not None)
+    scaler.step(optimizer)
+    assert all(each.isfinite().all() for each in trained)
+    assert any((each != old).any() for each, old in zip(trained, before, strict=True))
