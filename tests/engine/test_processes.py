@@ -42,15 +42,19 @@ def test_two_processes_train_as_one_with_twice_the_batch(train, losses, pairs, t
     assert folders(one) == folders(two)
 
 
-def test_what_two_processes_saved_one_goes_on_with(train, losses, pairs, tmp_path):
-    whole, shared = tmp_path / "whole", tmp_path / "shared"
+def test_what_some_processes_saved_others_go_on_with(train, losses, pairs, tmp_path):
+    whole = tmp_path / "whole"
     assert train(whole, *pairs).returncode == 0
-    assert train(shared, *pairs, "SOLVER.MAX_ITER", "4", processes=2).returncode == 0
-    assert train(shared, *pairs, resume="resume").returncode == 0
-    expected, found = losses(whole), losses(shared)
-    assert sorted(found) == list(range(10))
-    for step, row in expected.items():
-        assert found[step] == pytest.approx(row, abs=1e-4), step
+    expected = losses(whole)
+    for before, after in ((2, 1), (1, 2)):
+        shared = tmp_path / f"{before} to {after}"
+        assert train(shared, *pairs, "SOLVER.MAX_ITER", "4", processes=before).returncode == 0
+        assert sorted(losses(shared)) == list(range(4))
+        assert train(shared, *pairs, processes=after, resume="resume").returncode == 0
+        found = losses(shared)
+        assert sorted(found) == list(range(10))
+        for step, row in expected.items():
+            assert found[step] == pytest.approx(row, abs=1e-4), (before, after, step)
 
 
 @pytest.mark.parametrize(
