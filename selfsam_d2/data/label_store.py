@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from selfsam_d2.errors import InputError, first_words
-from selfsam_d2.files import ARRAY_ERRORS, writing
+from selfsam_d2.files import ARRAY_ERRORS, kept_arrays, writing
 
 __all__ = ["LABEL_NAMES", "LabelStore"]
 
@@ -86,7 +86,7 @@ class LabelStore:
         path = self._path(record, epoch)
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return {name: stored[name] for name in LABEL_NAMES}
+                return kept_arrays(stored, LABEL_NAMES)
         except ARRAY_ERRORS as error:
             raise InputError(
                 path, f"stored labels cannot be read ({first_words(error)})"
