@@ -12,7 +12,7 @@ import time
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 from selfsam_d2.errors import OutputError
 
-__all__ = ["ARRAY_ERRORS", "parse_json", "remove_killed_drafts", "writing"]
+__all__ = ["ARRAY_ERRORS", "kept_arrays", "parse_json", "remove_killed_drafts", "writing"]
 
 # What numpy and zipfile raise on a damaged .npy or .npz file, depending on the broken byte.
 ARRAY_ERRORS: tuple[type[Exception], ...] = (
@@ -95,6 +95,18 @@ def remove_killed_drafts(folder: Path) -> None:
         with suppress(OSError):  # gone meanwhile, or another user's
             if draft.stat(follow_symlinks=False).st_mtime < before:
                 os.unlink(draft)
+
+
+def kept_arrays(stored: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Arrays of an open ``.npz`` file by their names.
+
+    Raises:
+        ValueError: one is not an array, for which numpy gives its bytes.
+    """
+    found = {name: stored[name] for name in names}
+    if any(isinstance(each, bytes) for each in found.values()):
+        raise ValueError("holds what is not an array")
+    return found
 
 
 def parse_json(text: str) -> Any:

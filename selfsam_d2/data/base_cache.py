@@ -21,7 +21,7 @@ import numpy as np
 from selfsam_d2.data.recently_read import RecentlyRead
 from selfsam_d2.data.transforms import AffineCropTransform
 from selfsam_d2.errors import InputError, UnreadableImageError, first_words
-from selfsam_d2.files import ARRAY_ERRORS, writing
+from selfsam_d2.files import ARRAY_ERRORS, kept_arrays, writing
 
 __all__ = ["FORMAT", "BaseCache", "WindowMasks", "choose_windows", "pack_masks"]
 
@@ -222,7 +222,7 @@ class BaseCache:
             with np.load(path, allow_pickle=False) as stored:
                 if str(stored["key"]) != key:
                     raise InputError(path, "made from other weights, points or settings; delete it")
-                return {name: stored[name] for name in (*FIELDS, "checksum")}
+                return kept_arrays(stored, (*FIELDS, "checksum"))
         except ARRAY_ERRORS as error:
             raise _unreadable(path, error) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from selfsam_d2.errors import InputError, UnreadableImageError, first_words
-from selfsam_d2.files import ARRAY_ERRORS, parse_json, writing
+from selfsam_d2.files import ARRAY_ERRORS, kept_arrays, parse_json, writing
 
 __all__ = ["LABEL_NAMES", "LabelStore"]
 
@@ -103,7 +103,7 @@ class LabelStore:
             raise UnreadableImageError(f"{problem}; so it has no labels of epoch {epoch}")
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return {name: stored[name] for name in LABEL_NAMES}
+                return kept_arrays(stored, LABEL_NAMES)
         except ARRAY_ERRORS as error:
             raise InputError(
                 path, f"stored labels cannot be read ({first_words(error)})"

@@ -95,8 +95,11 @@ def load_checkpoint(model: nn.Module, checkpoint: dict[str, Any], source: str | 
 
 def _load_base(model: nn.Module, name: str, source: str | Path) -> None:
     """Load what a file of trained parts names as its base."""
-    path = resolve_weights(name)
-    checkpoint = read_checkpoint(path)
+    try:
+        path = resolve_weights(name)
+        checkpoint = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(source, f"its base weights cannot be used: {error}") from error
     if BASE in checkpoint:  # which might name the first file again, without end
         raise InputError(source, f"its base {name} has a base of its own; give another file")
     _load_state(model, checkpoint["model"], path)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from selfsam_d2.errors import InputError, OutputError
-from selfsam_d2.files import ARRAY_ERRORS, parse_json, writing
+from selfsam_d2.files import ARRAY_ERRORS, kept_arrays, parse_json, writing
 from selfsam_d2.slides.grid import Tile
 from selfsam_d2.slides.nuclei import TileNuclei
 
@@ -116,7 +116,7 @@ class TileStore:
         path = self._path(tile)
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return TileNuclei.from_arrays(dict(arrays))
+                return TileNuclei.from_arrays(kept_arrays(arrays, arrays.files))
         except ARRAY_ERRORS as error:
             raise InputError(path, "damaged; remove this file and start again") from error
 
