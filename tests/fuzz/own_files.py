@@ -80,7 +80,7 @@ def _write_labels(folder: Path) -> None:
 
 
 def _read_labels(path: Path) -> None:
-    store = LabelStore(path.parents[1], timeout=0)
+    store = LabelStore(path.parents[1])
     store.finish(0)
     store.read(RECORD)
 
