@@ -52,9 +52,9 @@ def test_open_click_clear_and_download(act: Any, image: Path) -> None:
     assert same is opened
     assert opened.points.tolist() == [[40.5, 70.5]]
     assert pointed[70, 40].tolist() == list(POINT_COLOR)
-    assert "1 points" in status
-    prompted = classes(file)[len(opened.found) :]
-    assert prompted == [PROMPTED_CLASS] * len(opened.prompted)
+    assert status.endswith(f"{len(opened.prompted)} outlined at 1 point")
+    kept = int(status.split()[2])
+    assert classes(file)[kept:] == [PROMPTED_CLASS] * len(opened.prompted)
 
     _, cleared, status, file = act["clear"](opened)
     np.testing.assert_array_equal(cleared, drawing)
