@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,4 +74,4 @@ def kept_datasets(folder: str | Path) -> list[Registered]:
         raise InputError(
             path, "damaged; remove it and name the datasets by --register NAME JSON IMAGE_ROOT"
         ) from error
-    return [each for each in found if Path(each[1]).is_file()]
+    return [each for each in found if os.path.isfile(each[1])]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, first_words
 from selfsam_d2.structures.image_files import (
     DECODE_ERRORS,
     TOO_MANY_PIXELS,
@@ -64,7 +64,7 @@ def read_label_map(path: str | Path) -> npt.NDArray[np.int64]:
     except Image.DecompressionBombError as error:
         raise InputError(path, TOO_MANY_PIXELS) from error
     except DECODE_ERRORS as error:
-        damaged = f"truncated, damaged or not a label map ({error}); export it again"
+        damaged = f"truncated, damaged or not a label map ({first_words(error)}); export it again"
         raise InputError(path, decode_problem(error, damaged)) from error
     return _as_ids(path, values)
 

@@ -57,6 +57,9 @@ def test_they_are_found_again_from_another_folder(tmp_path, monkeypatch):
     assert [each[2] for each in kept] == [f"{tmp_path}/my", f"{tmp_path}/my/ä"]
     (tmp_path / "my" / "a.json").unlink()
     assert [each[0] for each in kept_datasets(tmp_path / "run")] == ["b"]
+    # Paths that cannot be are of no file.
+    (tmp_path / "run" / DATASETS_FILE).write_text(json.dumps({"a": ["é" * 300, "x"]}))
+    assert kept_datasets(tmp_path / "run") == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 3}', '{"a": ["b"]}', "[" * 5000])
