@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from selfsam_d2.engine.config_versions import upgrade_values
 from selfsam_d2.engine.yaml_texts import load_yaml, load_yaml_with_base
 from selfsam_d2.errors import InputError
 
-__all__ = ["merge_config_file", "merge_config_text", "merge_pairs"]
+__all__ = ["leaves", "merge_config_file", "merge_config_text", "merge_pairs"]
 
 MOST_REASON = 1000  # characters; a message of a library may quote the file
 
@@ -80,7 +80,7 @@ def merge_pairs(cfg: CfgNode, opts: Sequence[str]) -> None:
             given = {part: given}
         with _in_one_line(subject):
             upgrade_values(given, subject)
-            for name, kept in _leaves(given):
+            for name, kept in leaves(given):
                 cfg.merge_from_list([name, _as_typed(cfg, name, kept)])
 
 
@@ -132,10 +132,11 @@ def _make_floats(given: dict[str, Any], cfg: CfgNode) -> None:
             given[key] = float(value)
 
 
-def _leaves(given: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in given.items():
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(key with dots, value) of nested values, such as those of a config."""
+    for key, value in values.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from detectron2.config import get_cfg
 
 from selfsam_d2.config import VERSION, add_selfsam_config
+from selfsam_d2.engine.config_files import leaves
 
 LIST = Path(__file__).parent / "config_keys.txt"
 STEPS = (
@@ -42,14 +43,6 @@ def config_keys():
     before = {"SELFSAM.VERSION", *(key for key, _ in leaves(cfg))}
     add_selfsam_config(cfg)
     return {key: repr(value) for key, value in leaves(cfg) if key not in before}
-
-
-def leaves(cfg, prefix=""):
-    for key, value in cfg.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def listed_keys():

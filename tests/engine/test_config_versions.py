@@ -9,6 +9,7 @@ from detectron2.config import get_cfg
 import selfsam_d2
 from selfsam_d2.config import VERSION
 from selfsam_d2.engine.config_changes import changed_keys
+from selfsam_d2.engine.config_files import leaves
 from selfsam_d2.engine.config_versions import ANY, GONE, UPGRADES
 from selfsam_d2.engine.setup import config_from_text, load_config
 from selfsam_d2.errors import InputError
@@ -26,14 +27,6 @@ def nested(key, value):
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
-
-
-def leaves(values, prefix=""):
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def changed(cfg):
