@@ -19,13 +19,12 @@ from types import FrameType
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from detectron2.engine import launch
 from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from selfsam_d2 import errors
-from selfsam_d2.engine.lost_process import is_lost_process
+from selfsam_d2.engine.process_group import is_lost_process, leave_group
 from selfsam_d2.engine.stop_hook import INTERRUPTED, PASSED_ON, STOPPED
 from selfsam_d2.errors import EXIT_STATUS, InputError, SelfSAMError
 from selfsam_d2.files import writing
@@ -148,31 +147,36 @@ def _work(work: Callable[..., None], count: int, arguments: tuple[Any, ...], not
     """In each process: its number and its error are written down for the first one."""
     # Each would take all cores.
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    # What it worked with is gone when it returns, but for reference cycles.
+    status = _status(work, arguments, notes)
+    if status == LOST:  # Gloo's threads can still wait for it, and are not to be waited for
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    leave_group()
+    if status:
+        raise SystemExit(status)
+
+
+def _status(work: Callable[..., None], arguments: tuple[Any, ...], notes: Path) -> Any:
+    """Do the work; the exit status of this process."""
     rank = comm.get_local_rank()
     try:
         _note(notes / f"{rank}{PROCESS}", os.getpid())
         if (notes / STOP).exists():  # asked before there was a note to find this process by
-            raise SystemExit(STOPPED)
+            return STOPPED
         work(*arguments)
+    except SystemExit as stop:
+        return stop.code
     except SelfSAMError as error:
         _note(notes / f"{rank}{ERROR}", [type(error).__name__, str(error)])
-        raise SystemExit(EXIT_STATUS) from None
+        return EXIT_STATUS
     except RuntimeError as error:
         if not is_lost_process(error):
             raise
         time.sleep(GRACE)
-        raise SystemExit(LOST) from None
-    finally:
-        _leave_group()
-
-
-def _leave_group() -> None:
-    """Gloo's threads that are there when the interpreter ends can abort it, with a line of C++.
-
-    It waits for no other process, be it gone, waiting or at work.
-    """
-    if dist.is_initialized() and dist.get_backend() == "gloo":
-        dist.destroy_process_group()
+        return LOST
+    return 0
 
 
 def _note(path: Path, value: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selfsam_d2.engine.lost_process import is_lost_process
+from selfsam_d2.engine.process_group import is_lost_process
 from selfsam_d2.errors import OutputError, SelfSAMError
 
 __all__ = ["in_one_line"]

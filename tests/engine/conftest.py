@@ -112,3 +112,14 @@ def losses():
         return {row.pop("iteration"): row for row in rows}
 
     return read
+
+
+@pytest.fixture
+def gloo_threads():
+    """Function: OUTPUT_DIR of ``train`` -> for each process that ended by itself, its last ones."""
+
+    def read(output):
+        files = sorted(output.glob("threads_*.json"))
+        return [[name for name in json.loads(file.read_text()) if "gloo" in name] for file in files]
+
+    return read

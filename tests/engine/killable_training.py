@@ -7,8 +7,11 @@ SIGTERM goes to all processes of its group, as schedulers do it, SIGKILL to the 
 a SIGTERM to the process that started the others, SIGQUIT a SIGKILL of the last one of them,
 SIGHUP an error that it raises. SIGUSR2 is a SIGTERM to all of the group between two steps, before
 the labels are refreshed; the others come within a step.
+
+At the end each process writes the names of its threads to OUTPUT_DIR/threads_RANK.json.
 """
 
+import atexit
 import json
 import os
 import signal
@@ -24,6 +27,11 @@ from selfsam_d2.engine.processes import run_in_processes
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError, run_command
+
+
+def write_threads(path):
+    names = [each.read_text().strip() for each in Path("/proc/self/task").glob("*/comm")]
+    path.write_text(json.dumps(names))
 
 
 class Killer(HookBase):
@@ -74,6 +82,7 @@ def train(output, train_json, train_root, val_json, val_root, resume, kill_at, n
     cfg.DATASETS.TRAIN, cfg.OUTPUT_DIR = ("train",), output
     cfg.DATASETS.TEST = ("val",) if cfg.TEST.EVAL_PERIOD else ()
     Path(output).mkdir(exist_ok=True)
+    atexit.register(write_threads, Path(output) / f"threads_{comm.get_rank()}.json")
     seed_all_rng(comm.get_rank())
     trainer = SelfSAMTrainer(cfg, resume=resume == "resume")
     trainer.resume_or_load(resume=resume == "resume")

@@ -28,7 +28,9 @@ def folders(output):
     ],
     ids=["base cache", "label store"],
 )
-def test_two_processes_train_as_one_with_twice_the_batch(train, losses, pairs, tmp_path, refresh):
+def test_two_processes_train_as_one_with_twice_the_batch(
+    train, losses, gloo_threads, pairs, tmp_path, refresh
+):
     keys = (*pairs, *refresh, "TEST.EVAL_PERIOD", "5")
     one, two = tmp_path / "one", tmp_path / "two"
     for output, processes in ((one, 1), (two, 2)):
@@ -40,6 +42,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(train, losses, pairs, t
         assert found[step] == pytest.approx(row, abs=1e-4), step
     assert len({row["loss_prompt"] for row in expected.values()}) == 10
     assert folders(one) == folders(two)
+    assert gloo_threads(two) == [[], []]
 
 
 def test_what_some_processes_saved_others_go_on_with(train, losses, pairs, tmp_path):
@@ -63,7 +66,7 @@ def test_what_some_processes_saved_others_go_on_with(train, losses, pairs, tmp_p
     ids=["all are asked", "the first is asked", "Ctrl+C"],
 )
 def test_processes_that_are_asked_to_stop_save_and_end_together(
-    train, losses, pairs, tmp_path, number, status
+    train, losses, pairs, gloo_threads, tmp_path, number, status
 ):
     keys = (*pairs, "SOLVER.MAX_ITER", "1000")
     done = train(tmp_path, *keys, processes=2, kill_at=3, number=number)
@@ -72,6 +75,8 @@ def test_processes_that_are_asked_to_stop_save_and_end_together(
     last = max(losses(tmp_path))
     assert 2 <= last < 900
     assert (tmp_path / "last_checkpoint").read_text() == f"model_{last:07d}.pth"
+    # One that is still there can abort its process.
+    assert not any(gloo_threads(tmp_path))
 
 
 def test_a_label_refresh_of_two_processes_is_left_at_once(train, losses, pairs, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import torch.distributed as dist
 
 from selfsam_d2.engine import processes
-from selfsam_d2.engine.lost_process import is_lost_process
+from selfsam_d2.engine.process_group import is_lost_process
 from selfsam_d2.engine.stop_hook import STOPPED
 
 SCRIPT = Path(__file__).parent / "waiting_processes.py"
@@ -80,7 +80,7 @@ def test_processes_that_only_start_are_ended(start, tmp_path, number, status):
 def test_a_process_looks_whether_it_was_to_stop(tmp_path, monkeypatch):
     monkeypatch.setattr(processes.comm, "get_local_rank", lambda: 1)
     left = []
-    monkeypatch.setattr(processes, "_leave_group", lambda: left.append(True))
+    monkeypatch.setattr(processes, "leave_group", lambda: left.append(True))
     (tmp_path / processes.STOP).touch()
     worked = []
     with pytest.raises(SystemExit) as stop:
