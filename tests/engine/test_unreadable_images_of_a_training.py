@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -192,9 +193,13 @@ def test_two_processes_count_together(
     build(2, *pairs).train()
     for folder in ("base_masks", "labels"):
         shutil.rmtree(output / folder, ignore_errors=True)
-    images.cut(1)  # of the second process
+    bad = images.cut(1)  # of the second process
     keys = (*small_keys, *FAST, *pairs, "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "4")
     most = ("DATALOADER.MAX_BAD", "1")
     done = train(output, *keys, *most, processes=2, resume="resume", train_images=images.folder)
     assert done.returncode == 0, done.stderr[-2000:]
     assert sorted(losses(output)) == [2, 3]
+    # The first process, which ends a refresh, knows it too.
+    marks = sorted(output.glob("labels/*/complete"))
+    assert bool(marks) == (pairs == EPOCH)
+    assert all(list(json.loads(mark.read_text())) == [bad] for mark in marks)
