@@ -20,7 +20,14 @@ from typing import Any
 
 from selfsam_d2.errors import OutputError
 
-__all__ = ["ARRAY_ERRORS", "kept_arrays", "parse_json", "remove_killed_drafts", "writing"]
+__all__ = [
+    "ARRAY_ERRORS",
+    "drop_unfinished_line",
+    "kept_arrays",
+    "parse_json",
+    "remove_killed_drafts",
+    "writing",
+]
 
 # What numpy and zipfile raise on a damaged .npy or .npz file, depending on the broken byte.
 ARRAY_ERRORS: tuple[type[Exception], ...] = (
@@ -95,6 +102,26 @@ def remove_killed_drafts(folder: Path) -> None:
         with suppress(OSError):  # gone meanwhile, or another user's
             if draft.stat(follow_symlinks=False).st_mtime < before:
                 os.unlink(draft)
+
+
+def drop_unfinished_line(path: str | Path) -> None:
+    """Cut a file behind its last line break, before more lines are appended to it.
+
+    Who was killed, or found the disk full, may have left a part of a line there.
+
+    Args:
+        path: a text file, or none.
+
+    Raises:
+        OSError: it cannot be changed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
 
 
 def kept_arrays(stored: Any, names: Iterable[str]) -> dict[str, Any]:

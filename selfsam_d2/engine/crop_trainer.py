@@ -14,6 +14,7 @@ from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -37,6 +38,7 @@ from selfsam_d2.engine.loss_scale_hook import LossScaleHook
 from selfsam_d2.engine.solver import build_optimizer
 from selfsam_d2.engine.stop_hook import StopHook
 from selfsam_d2.engine.training_errors import in_one_line
+from selfsam_d2.files import drop_unfinished_line
 
 __all__ = ["CropTrainer", "build_schedule", "index_of"]
 
@@ -174,6 +176,12 @@ class CropTrainer(DefaultTrainer):
         for hook in self._hooks:
             if self.iter >= self.max_iter or not isinstance(hook, hooks.EvalHook | BestModelHook):
                 hook.after_train()
+
+    def build_writers(self) -> list[EventWriter]:
+        """As DefaultTrainer; what an earlier start left of a row of ``metrics.json`` is cut off."""
+        drop_unfinished_line(Path(self.cfg.OUTPUT_DIR) / "metrics.json")
+        writers: list[EventWriter] = super().build_writers()
+        return writers
 
     def build_hooks(self) -> list[HookBase | None]:
         """DefaultTrainer's hooks, the best model, and what keeps a run from being lost."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 
-from selfsam_d2.errors import NonFiniteLossError
+from selfsam_d2.errors import NonFiniteLossError, OutputError
 from selfsam_d2.weights.saving import save_tensors
 
 __all__ = ["BATCH_FILE", "FiniteLossHook"]
@@ -65,12 +65,12 @@ class FiniteLossHook(HookBase):
         if not bad:
             return
         images = ", ".join(each["file_name"] for each in self._batch)
-        path = self._keep(self._batch, self._losses)
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         others = ", those of the other processes beside it" if comm.get_world_size() > 1 else ""
+        kept = self._keep(self._batch, self._losses, others)
         raise NonFiniteLossError(
             f"step {self.trainer.iter + 1}: weights became NaN or infinite ({bad[0]}{more}), "
-            f"though each loss of {images} was finite; the batch lies in {path}{others}; look at "
+            f"though each loss of {images} was finite; {kept}; look at "
             "that image and its points, or lower SOLVER.BASE_LR, and go on from the last "
             "checkpoint with --resume"
         )
@@ -94,11 +94,11 @@ class FiniteLossHook(HookBase):
             return
         self._remove()
         images = [each["file_name"] for each in self._culprits(model, batch)]
-        path = self._keep(batch, losses)
+        kept = self._keep(batch, losses)
         terms = ", ".join(f"{name} is {losses[name].item()}" for name in bad)
         raise NonFiniteLossError(
-            f"step {self.trainer.iter + 1}: {terms}, of {', '.join(images)}; the batch lies in "
-            f"{path}; look at that image and its points, or lower SOLVER.BASE_LR, and go on from "
+            f"step {self.trainer.iter + 1}: {terms}, of {', '.join(images)}; {kept}; "
+            "look at that image and its points, or lower SOLVER.BASE_LR, and go on from "
             "the last checkpoint with --resume"
         )
 
@@ -111,7 +111,10 @@ class FiniteLossHook(HookBase):
             alone = [sample for sample in batch if non_finite(model([sample]))]
         return alone or batch
 
-    def _keep(self, batch: list[dict[str, Any]], losses: dict[str, Tensor]) -> Path:
+    def _keep(
+        self, batch: list[dict[str, Any]], losses: dict[str, Tensor], others: str = ""
+    ) -> str:
+        """Where the batch lies, for the message; a full disk must not take the place of that."""
         path = self.folder / BATCH_FILE
         if not comm.is_main_process():  # which may have such a batch itself
             path = path.with_suffix(f".rank{comm.get_rank()}{path.suffix}")
@@ -120,8 +123,11 @@ class FiniteLossHook(HookBase):
             "losses": {name: loss.item() for name, loss in losses.items()},
             "batch": [plain(sample) for sample in batch],
         }
-        save_tensors(content, path)
-        return path
+        try:
+            save_tensors(content, path)
+        except OutputError as error:
+            return f"the batch is not kept, {error}"
+        return f"the batch lies in {path}{others}"
 
 
 def non_finite(losses: dict[str, Tensor]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.files import parse_json
 
 __all__ = ["draw_curves", "draw_pace", "read_training_log", "trainings_in_log"]
+
+logger = logging.getLogger(__name__)
 
 LOSSES = {
     "total_loss": "total",
@@ -77,12 +80,16 @@ def _read_rows(path: str | Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise InputError(path, "no such file; give the metrics.json of a training")
     rows: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
             row = parse_json(line)
             int(row["iteration"])
         except (ValueError, KeyError, TypeError, OverflowError) as error:
+            if number > 1 and not line.endswith("\n"):
+                # Of a run that was killed, or is writing.
+                logger.warning("%s: the last line, %d, is unfinished; left out", path, number)
+                continue
             raise InputError(
                 path, f"line {number} is not a row of Detectron2's log; is it another metrics.json?"
             ) from error

@@ -91,6 +91,15 @@ def test_structures_are_kept_as_tensors():
     assert isinstance(found["transform"], str)
 
 
+def test_a_batch_that_cannot_be_kept_does_not_take_the_place_of_the_loss(tmp_path):
+    model, hook = guarded(tmp_path)
+    hook.folder = tmp_path / "file" / "run"
+    (tmp_path / "file").touch()
+    line = r"^step 7: loss_a is nan, of b\.png; the batch is not kept, .*file.*; look at that image"
+    with pytest.raises(NonFiniteLossError, match=line):
+        model([sample("b.png", float("nan"))])
+
+
 def test_a_training_stops_within_the_step_and_keeps_its_weights(small_config, tmp_path, caplog):
     trainer = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "9"))
     trainer.resume_or_load(resume=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,30 @@ def test_detectron2_adds_no_handlers_of_its_own(tmp_path: Path) -> None:
     for name in NAMES:
         kinds = [type(handler) for handler in logging.getLogger(name).handlers]
         assert kinds.count(logging.StreamHandler) == 2  # pytest has some, too
+
+
+FULL = """
+import logging, sys
+from selfsam_d2.engine.logs import start_logs
+start_logs(sys.argv[1])
+for name in ("selfsam_d2", "detectron2", "selfsam_d2"):
+    logging.getLogger(name).info("said to %s", name)
+logging.getLogger("selfsam_d2").info("%d", "no number")
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full here")
+def test_a_full_disk_is_said_once_and_the_console_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.symlink_to("/dev/full")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FULL, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("said to ") == 3
+    lines = [each for each in done.stderr.splitlines() if "space left" in each]
+    assert lines == [f"{path}: cannot be written (No space left on device); lines of it are lost"]
+    # A fault of the program is still seen.
+    assert "TypeError: %d format" in done.stderr

@@ -11,6 +11,7 @@ import torch
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import OutputError, UnreadableImageError
+from selfsam_d2.visualization.curves import read_training_log
 
 
 def train(cfg):
@@ -38,6 +39,18 @@ def test_metrics_that_cannot_be_written_name_the_folder(small_config, tmp_path):
     (folder / "metrics.json").symlink_to("/dev/full")
     with pytest.raises(OutputError, match=r"run: cannot be written \(No space left on device\);"):
         train(small_config("SOLVER.MAX_ITER", "3"))
+
+
+def test_a_row_that_a_full_disk_cut_off_does_not_spoil_the_next(small_config, tmp_path):
+    train(small_config("SOLVER.MAX_ITER", "2"))
+    log = tmp_path / "run" / "metrics.json"
+    rows = log.read_text()
+    log.write_text(rows + '{"iteration": 1, "tot')
+    trainer = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "4"), resume=True)
+    trainer.resume_or_load(resume=True)
+    trainer.train()
+    assert log.read_text().startswith(rows)
+    assert read_training_log(log)[-1]["iteration"] == 4
 
 
 def test_other_errors_are_still_logged(small_config, monkeypatch, caplog):

@@ -33,6 +33,19 @@ def test_refuses_another_file(tmp_path, text):
         read_training_log(path)
 
 
+def test_a_last_row_that_is_being_written_is_left_out(tmp_path, caplog):
+    path = tmp_path / "metrics.json"
+    row = '{"iteration": 19, "total_loss": 2.0}\n'
+    path.write_text(row + '{"iteration": 39, "tot')
+    assert [each["iteration"] for each in read_training_log(path)] == [19]
+    assert caplog.messages == [f"{path}: the last line, 2, is unfinished; left out"]
+    path.write_text(row + '{"iteration": 39}')
+    assert [each["iteration"] for each in read_training_log(path)] == [19, 39]
+    path.write_text(row + '{"iteration": 39, "tot\n')
+    with pytest.raises(InputError, match="line 2 is not a row"):
+        read_training_log(path)
+
+
 def test_refuses_a_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_training_log(tmp_path / "metrics.json")
