@@ -1,9 +1,10 @@
 # make demo      see it learn: synthetic data, a few minutes of training, a report
 # make test      run all tests
 # make check     lint, check types and run all tests
-# make test-long   the same with many more faults and damaged files (some ten minutes)
+# make test-long   what takes hours: faults, coverage and mutants, one after the other
+# make faults    many more kills and damaged files (three quarters of an hour)
 # make coverage  run all tests and say which lines of the package none runs (at least 90%)
-# make mutants   change pseudo_labels/ and evaluation/ in thousands of places: how many are seen (at least 85%; hours)
+# make mutants   change pseudo_labels/ and evaluation/ in thousands of places: how many are seen (at least 85%; an hour)
 # make test-matrix   run all tests with each distribution of Detectron2, in environments of their own
 # make install   only make .venv and install into it
 # make clean     remove .venv, caches and the demo's output
@@ -12,7 +13,7 @@
 PYTHON ?= $(shell python3.11 --version >/dev/null 2>&1 && echo python3.11 || echo python3)
 RUN := .venv/bin/python
 
-.PHONY: install weights demo test test-long coverage mutants test-matrix lint check clean
+.PHONY: install weights demo test test-long faults coverage mutants test-matrix lint check clean
 .DEFAULT_GOAL := install
 
 install:
@@ -28,8 +29,10 @@ demo: weights
 test: weights
 	$(RUN) -m pytest -q
 
-test-long: weights
-	$(RUN) -m pytest -q -m long
+test-long: faults coverage mutants
+
+faults: weights
+	$(RUN) -m pytest -q -m long -rP
 	$(RUN) -m pytest -q tests/fuzz --hypothesis-profile long
 
 coverage: weights
