@@ -15,6 +15,7 @@ __all__ = [
     "UnreadableImageError",
     "first_words",
     "run_command",
+    "shortened",
 ]
 
 EXIT_STATUS = 2
@@ -62,7 +63,18 @@ def first_words(error: Exception) -> str:
         error: of the library; its class stands for one that says nothing.
     """
     line, *_ = str(error).strip().splitlines() or [type(error).__name__]
-    return line if len(line) <= MOST_WORDS else f"{line[:MOST_WORDS]} ..."
+    return shortened(line)
+
+
+def shortened(value: object, most: int = MOST_WORDS) -> str:
+    """What a file holds, for a message that quotes it: as text, cut where it is long.
+
+    Args:
+        value: of the file, whose text may have any length.
+        most: characters that are kept.
+    """
+    text = str(value)
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def _one_line(error: SelfSAMError) -> str:

@@ -3,7 +3,14 @@
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from selfsam_d2.errors import InputError, SelfSAMError, run_command
+from selfsam_d2.errors import (
+    MOST_WORDS,
+    InputError,
+    SelfSAMError,
+    first_words,
+    run_command,
+    shortened,
+)
 
 
 class Broken(Dataset):
@@ -52,3 +59,12 @@ def test_ctrl_c_has_a_status_of_its_own(capsys):
 def test_every_error_of_ours_has_one_base():
     assert issubclass(InputError, SelfSAMError)
     assert str(InputError("a.png", "is odd")) == "a.png: is odd"
+
+
+def test_what_a_message_quotes_is_cut():
+    assert shortened({"a": 1}) == "{'a': 1}"
+    assert shortened("x" * MOST_WORDS) == "x" * MOST_WORDS
+    assert shortened("x" * (MOST_WORDS + 1)) == f"{'x' * MOST_WORDS} ..."
+    assert shortened("abcd", 3) == "abc ..."
+    assert first_words(ValueError(f"a{'b' * MOST_WORDS}\nc")) == f"a{'b' * (MOST_WORDS - 1)} ..."
+    assert first_words(ValueError()) == "ValueError"

@@ -9,11 +9,13 @@ from typing import Any
 from selfsam_d2.data.images import image_size
 from selfsam_d2.data.segmentations import is_coordinate, normalised_segmentation
 from selfsam_d2.data.unreadable_images import tolerated
-from selfsam_d2.errors import InputError, UnreadableImageError
+from selfsam_d2.errors import InputError, UnreadableImageError, shortened
 from selfsam_d2.files import parse_json
 from selfsam_d2.structures.image_files import MAX_TEXT, require_file
 
 __all__ = ["check_annotations", "check_image_files", "check_images", "read_coco_object"]
+
+MOST_PATH = 1000  # characters in a message; a path of the file may have any number
 
 
 def read_coco_object(json_file: Path) -> dict[str, Any]:
@@ -52,21 +54,23 @@ def check_images(json_file: Path, images: list[dict[str, Any]]) -> dict[Any, dic
         image_id, name = image.get("id"), image.get("file_name")
         if not _is_id(image_id) or not isinstance(name, str) or not name:
             raise InputError(
-                json_file, f'an image needs a whole number "id" and a "file_name", found {image}'
+                json_file,
+                f'an image needs a whole number "id" and a "file_name", found {shortened(image)}',
             )
+        called, number = shortened(name), shortened(image_id)
         if not all(_is_positive_int(image.get(key)) for key in ("height", "width")):
-            raise InputError(json_file, f'image {name} needs "height" and "width" in pixels')
+            raise InputError(json_file, f'image {called} needs "height" and "width" in pixels')
         microns = image.get("microns_per_pixel")
         if microns is not None and not (is_coordinate(microns) and microns > 0):
             raise InputError(
                 json_file,
-                f'image {name}: "microns_per_pixel" must be a number above 0, found {microns}; '
-                "mend or remove it",
+                f'image {called}: "microns_per_pixel" must be a number above 0, found '
+                f"{shortened(microns)}; mend or remove it",
             )
         if image_id in by_id:
-            raise InputError(json_file, f"image id {image_id} is there twice; ids must differ")
+            raise InputError(json_file, f"image id {number} is there twice; ids must differ")
         if name in names:
-            raise InputError(json_file, f"image {name} is there twice; list each file once")
+            raise InputError(json_file, f"image {called} is there twice; list each file once")
         by_id[image_id] = image
         names.add(name)
     if not by_id:
@@ -91,16 +95,19 @@ def check_annotations(
     for annotation in annotations:
         annotation_id = annotation.get("id")
         if not _is_id(annotation_id):
-            raise InputError(json_file, f'an annotation needs a whole number "id": {annotation}')
-        if annotation_id in seen:
             raise InputError(
-                json_file, f"annotation id {annotation_id} is there twice; ids must differ"
+                json_file, f'an annotation needs a whole number "id": {shortened(annotation)}'
             )
+        number = shortened(annotation_id)
+        if annotation_id in seen:
+            raise InputError(json_file, f"annotation id {number} is there twice; ids must differ")
         seen.add(annotation_id)
-        subject = f"{json_file}: annotation {annotation_id}"
+        subject = f"{json_file}: annotation {number}"
         image_id = annotation.get("image_id")
         if not _is_id(image_id) or image_id not in images:
-            raise InputError(subject, f'is of image {image_id}, which "images" does not list')
+            raise InputError(
+                subject, f'is of image {shortened(image_id)}, which "images" does not list'
+            )
         checked.append(_checked_annotation(annotation, images[image_id], subject))
     return checked
 
@@ -126,7 +133,7 @@ def check_image_files(
     missing = [path for path in files.values() if not os.path.isfile(path)]
     if len(missing) > tolerated():
         raise InputError(
-            missing[0],
+            shortened(missing[0], MOST_PATH),
             f"no such file ({len(missing)} of {len(files)} images of {json_file} missing); "
             "check the image root",
         )
@@ -162,18 +169,20 @@ def _checked_annotation(
         raise InputError(subject, 'has neither "point": [x, y] nor a "segmentation"; add one')
     bbox = annotation.get("bbox")
     if bbox and not (isinstance(bbox, list) and len(bbox) == 4 and all(map(is_coordinate, bbox))):
-        raise InputError(subject, f'"bbox" must be four numbers x, y, w, h, found {bbox}')
+        raise InputError(
+            subject, f'"bbox" must be four numbers x, y, w, h, found {shortened(bbox)}'
+        )
     return {**annotation, "segmentation": segmentation}
 
 
 def _check_point(point: Any, image: dict[str, Any], subject: str) -> None:
     if not isinstance(point, list) or len(point) != 2 or not all(map(is_coordinate, point)):
-        raise InputError(subject, f'"point" must be two numbers [x, y], found {point}')
+        raise InputError(subject, f'"point" must be two numbers [x, y], found {shortened(point)}')
     x, y = point
     if not (0 <= x < image["width"] and 0 <= y < image["height"]):
         raise InputError(
             subject,
-            f"point ({x}, {y}) is outside image {image['file_name']}, which is "
+            f"point ({x}, {y}) is outside image {shortened(image['file_name'])}, which is "
             f"{image['width']} x {image['height']} pixels (width x height); mend or remove it",
         )
 

@@ -26,7 +26,7 @@ from selfsam_d2.data.coco_checks import (
     read_coco_object,
 )
 from selfsam_d2.data.segmentations import centre_of_segmentation
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 from selfsam_d2.structures.annotation_masks import annotation_to_rle
 from selfsam_d2.structures.centre import nucleus_centres
 from selfsam_d2.structures.rle_masks import RLEMasks
@@ -116,7 +116,7 @@ def load_coco_json(
     annotations: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in images}
     for annotation in checked:
         image = images[annotation["image_id"]]
-        subject = f"{json_file}: annotation {annotation['id']}"
+        subject = f"{json_file}: annotation {shortened(annotation['id'])}"
         record = _annotation_record(annotation, image["height"], image["width"], centre, subject)
         annotations[image["id"]].append(record)
     if not any("point" in record for records in annotations.values() for record in records):

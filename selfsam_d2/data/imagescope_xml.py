@@ -12,7 +12,7 @@ import numpy.typing as npt
 from defusedxml import ElementTree
 from skimage.draw import polygon as polygon_pixels
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, first_words, shortened
 from selfsam_d2.structures.image_files import MAX_TEXT, files_by_stem, require_file
 
 __all__ = ["PolygonMap", "find_imagescope_xml", "rasterise_polygons", "read_imagescope_polygons"]
@@ -59,7 +59,7 @@ def read_imagescope_polygons(path: str | Path) -> list[npt.NDArray[np.float64]]:
     try:
         root = ElementTree.parse(path).getroot()
     except (ParseError, ValueError, LookupError, OSError) as error:  # LookupError: encoding
-        raise InputError(path, f"is not XML that can be read ({error})") from error
+        raise InputError(path, f"is not XML that can be read ({first_words(error)})") from error
     if root is None or root.tag != "Annotations":
         raise InputError(path, 'is not ImageScope XML: its root must be "Annotations"')
     return [_vertices(path, region) for region in root.iterfind("Annotation/Regions/Region")]
@@ -102,6 +102,6 @@ def _vertices(path: Path, region: Element) -> npt.NDArray[np.float64]:
             x = y = math.nan
         if not (math.isfinite(x) and math.isfinite(y)):
             name = region.get("Id", "without Id")
-            raise InputError(path, f"region {name} has a vertex without numbers X and Y")
+            raise InputError(path, f"region {shortened(name)} has a vertex without numbers X and Y")
         vertices.append((x, y))
     return np.array(vertices, dtype=np.float64).reshape(-1, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as mask_util
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 from selfsam_d2.structures.centre import nucleus_centre
 from selfsam_d2.structures.image_files import DECODE_ERRORS, decode_problem
 
@@ -53,7 +53,8 @@ def normalised_segmentation(
     if segmentation.get("size") != [height, width]:
         raise InputError(
             subject,
-            f"segmentation has size {segmentation.get('size')}, its image [{height}, {width}]",
+            f"segmentation has size {shortened(segmentation.get('size'))}, its image "
+            f"[{height}, {width}]",
         )
     counts = segmentation["counts"]
     if isinstance(counts, list):

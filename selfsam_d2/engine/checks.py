@@ -14,7 +14,7 @@ from selfsam_d2.engine.epochs import without_effect
 from selfsam_d2.engine.expected_results import check_expectations
 from selfsam_d2.engine.loss_scale_hook import PRECISIONS
 from selfsam_d2.engine.solver import OPTIMIZERS
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 from selfsam_d2.modeling.backbone import ENCODERS, SIZE_DIVISIBILITY, SAMAdapterBackbone
 from selfsam_d2.modeling.feature_pyramid import (
     build_sam_adapter_fpn_backbone,
@@ -133,7 +133,8 @@ def check_config(cfg: Any) -> None:
         value = _value(cfg, key)
         if value not in choices:
             raise InputError(
-                f"{key} {value!r}", f"unknown; expected one of {', '.join(map(str, choices))}"
+                f"{key} {shortened(repr(value))}",
+                f"unknown; expected one of {', '.join(map(str, choices))}",
             )
     for key, (low, high) in RANGES.items():
         value = _value(cfg, key)
@@ -142,7 +143,7 @@ def check_config(cfg: Any) -> None:
             raise InputError(f"{key} {value}", f"expected a number from {low} to {high}")
     if cfg.INPUT.FORMAT != "RGB":
         raise InputError(
-            f"INPUT.FORMAT {cfg.INPUT.FORMAT!r}",
+            f"INPUT.FORMAT {shortened(repr(cfg.INPUT.FORMAT))}",
             "images are read as RGB; set it to RGB, with MODEL.PIXEL_MEAN and PIXEL_STD in that "
             "order, or give --config-file with a config over one of configs/Base-*.yaml",
         )
@@ -152,7 +153,7 @@ def check_config(cfg: Any) -> None:
         torch.device(cfg.MODEL.DEVICE)
     except RuntimeError as error:
         raise InputError(
-            f"MODEL.DEVICE {cfg.MODEL.DEVICE!r}", "unknown; give cpu or cuda"
+            f"MODEL.DEVICE {shortened(repr(cfg.MODEL.DEVICE))}", "unknown; give cpu or cuda"
         ) from error
     for key, value in cfg.POSTPROCESS.items():
         try:

@@ -16,7 +16,7 @@ from detectron2.config.compat import guess_version
 from selfsam_d2.config import VERSION
 from selfsam_d2.engine.config_versions import upgrade_values
 from selfsam_d2.engine.yaml_texts import load_yaml, load_yaml_with_base
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = ["leaves", "merge_config_file", "merge_config_text", "merge_pairs"]
 
@@ -113,7 +113,9 @@ def _detectron2_version(given: dict[str, Any], latest: int, subject: str) -> int
             log.disabled = silent
     version = given.pop("VERSION")
     if type(version) is not int or version < 0:
-        raise InputError(subject, f"VERSION {version!r}: expected a number from 0 to {latest}")
+        raise InputError(
+            subject, f"VERSION {shortened(repr(version))}: expected a number from 0 to {latest}"
+        )
     if version > latest:
         raise InputError(
             subject,

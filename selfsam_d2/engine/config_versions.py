@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 from selfsam_d2.config import VERSION
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = ["ANY", "GONE", "UPGRADES", "upgrade_values"]
 
@@ -79,7 +79,8 @@ def _version_of(given: dict[str, Any], subject: str) -> int:
         stated = VERSION
     if type(stated) is not int or stated < 1:
         raise InputError(
-            subject, f"{VERSION_KEY} {stated!r}: expected a number from 1 to {VERSION}"
+            subject,
+            f"{VERSION_KEY} {shortened(repr(stated))}: expected a number from 1 to {VERSION}",
         )
     if stated > VERSION:
         raise InputError(
@@ -163,8 +164,9 @@ def _drop(given: dict[str, Any], keys: dict[str, Any], subject: str) -> None:
             continue
         raise InputError(
             subject,
-            f"{key} {_decoded(value)!r} was taken out: it did not help (CHANGELOG.md); leave it "
-            "out, or use the version of this package that the config was made with",
+            f"{key} {shortened(repr(_decoded(value)))} was taken out: it did not help "
+            "(CHANGELOG.md); leave it out, or use the version of this package that the config was "
+            "made with",
         )
 
 

@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 from selfsam_d2.data.images import check_images
 from selfsam_d2.data.unreadable_images import tolerating
 from selfsam_d2.engine.architectures import learns_from_points
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 from selfsam_d2.evaluation.nuclei_evaluator import check_masks
 from selfsam_d2.weights.resolve import resolve_weights
 
@@ -36,8 +36,8 @@ def load_records(names: Sequence[str]) -> list[dict[str, Any]]:
     for name in names:
         if name not in DatasetCatalog:
             raise InputError(
-                f"dataset {name!r}",
-                f"unknown; register it with --register {name} JSON IMAGE_ROOT",
+                f"dataset {shortened(repr(name))}",
+                f"unknown; register it with --register {shortened(name)} JSON IMAGE_ROOT",
             )
     return get_detection_dataset_dicts(list(names), filter_empty=False)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = ["check_expectations", "verify_results"]
 
@@ -33,7 +33,7 @@ def check_expectations(cfg: Any) -> None:
             and each[3] >= 0
         ):
             raise InputError(
-                f"{KEY} {each}", f"expected task, metric, value, tolerance, as {EXAMPLE}"
+                f"{KEY} {shortened(each)}", f"expected task, metric, value, tolerance, as {EXAMPLE}"
             )
     if len(cfg.DATASETS.TEST) != 1:
         raise InputError(KEY, f"is for one dataset, but DATASETS.TEST has {len(cfg.DATASETS.TEST)}")

@@ -19,6 +19,7 @@ from selfsam_d2.engine.method_names import method_of
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.nuclei_evaluator import RESULTS_FILE
+from selfsam_d2.files import parse_json
 from selfsam_d2.visualization.curves import read_training_log
 
 __all__ = [
@@ -171,7 +172,7 @@ def make_record(
             (evaluation or folder) / "inference" / (name if len(tests) > 1 else "") / RESULTS_FILE
         )
         try:
-            results[name] = json.loads(place.read_text(encoding="utf-8"))
+            results[name] = parse_json(place.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(place, "holds no result; delete the folder") from error
     return {
@@ -214,8 +215,10 @@ def read_record(path: Path, experiment: Experiment | None = None) -> dict[str, A
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
         settings = record["settings"]
+        if not isinstance(settings, dict):
+            raise ValueError("no settings")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(path, f"is no record of a run ({error}); delete it") from error
     if experiment is not None and settings != experiment.settings():

@@ -13,10 +13,12 @@ from detectron2.data import DatasetCatalog
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.files import parse_json, writing
+from selfsam_d2.structures.image_files import MAX_TEXT, require_file
 
 __all__ = ["DATASETS_FILE", "check_named", "keep_datasets", "kept_datasets"]
 
 DATASETS_FILE = "datasets.json"
+REMEDY = "remove it and name the datasets by --register NAME JSON IMAGE_ROOT"
 
 Registered = tuple[str, str, str]
 
@@ -62,16 +64,15 @@ def kept_datasets(folder: str | Path) -> list[Registered]:
         (name, JSON, folder of images) of each; none where there is no such file.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged or too large to be one.
     """
     path = Path(folder) / DATASETS_FILE
     if not path.is_file():
         return []
+    require_file(path, MAX_TEXT, REMEDY)
     try:
         kept = parse_json(path.read_text(encoding="utf-8"))
         found = [(str(name), str(file), str(root)) for name, (file, root) in kept.items()]
     except (AttributeError, OSError, TypeError, ValueError) as error:
-        raise InputError(
-            path, "damaged; remove it and name the datasets by --register NAME JSON IMAGE_ROOT"
-        ) from error
+        raise InputError(path, f"damaged; {REMEDY}") from error
     return [each for each in found if os.path.isfile(each[1])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import IO, Any
 from selfsam_d2.engine.experiments import differing
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.summary import write_json
+from selfsam_d2.files import parse_json
 
 __all__ = [
     "PREDICTION_KEYS",
@@ -142,8 +142,10 @@ def _read_begun(
     if not path.is_file():
         return [None]  # begun by train_net.py, or before settings were kept
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        before, commits = begun["settings"], list(begun["commits"])
+        begun = parse_json(path.read_text(encoding="utf-8"))
+        before, commits = begun["settings"], begun["commits"]
+        if not isinstance(before, dict) or not _are_commits(commits):
+            raise ValueError("no settings and commits")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(path, f"cannot be read ({error}); delete the folder") from error
     before, asked = (
@@ -155,7 +157,11 @@ def _read_begun(
             folder,
             f"was begun with another {differing(before, asked)}; delete it or change --output",
         )
-    return commits
+    return list(commits)
+
+
+def _are_commits(value: Any) -> bool:
+    return isinstance(value, list) and all(each is None or isinstance(each, str) for each in value)
 
 
 def git_commit(root: Path) -> str | None:
@@ -192,8 +198,8 @@ def read_seconds(folder: Path) -> float:
     if not has_checkpoint(folder) or not (folder / CLOCK).is_file():
         return 0.0
     try:
-        return float(json.loads((folder / CLOCK).read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return float(parse_json((folder / CLOCK).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(folder / CLOCK, f"cannot be read ({error}); delete the folder") from error
 
 

@@ -13,7 +13,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 from selfsam_d2.modeling.adapter import StageAdapter, TokenMaker
 from selfsam_d2.modeling.tiny_vit import TinyViTEncoder
 from selfsam_d2.modeling.vit import VIT_SIZES, SAMViTEncoder, ViTBlock
@@ -96,7 +96,8 @@ class SAMAdapterBackbone(Backbone):
         name = cfg.MODEL.SAM.ENCODER
         if name not in ENCODERS:
             raise InputError(
-                f"MODEL.SAM.ENCODER {name!r}", f"unknown; expected one of {', '.join(ENCODERS)}"
+                f"MODEL.SAM.ENCODER {shortened(repr(name))}",
+                f"unknown; expected one of {', '.join(ENCODERS)}",
             )
         return {
             "encoder": ENCODERS[name](),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = ["open_slide"]
 TIFFSLIDE_SUFFIXES = TIFF_SUFFIXES | {".ndpi", ".qptiff", ".scn", ".svs"}
 CANNOT_OPEN: tuple[type[Exception], ...] = (*DECODE_ERRORS, InputError)
 LARGEST_PIECE = 64_000_000  # px, of what is compressed in one
+SIDES = ("height", "width")
 
 
 class TiffSlideFile(Slide):
@@ -41,7 +42,7 @@ class TiffSlideFile(Slide):
         self._slide = tiffslide.TiffSlide(path)
         properties = self._slide.properties
         self.levels = tuple(self._slide.level_dimensions)
-        _refuse_large_pieces(path, self._slide.ts_tifffile)
+        _refuse_large_pieces(path, _pieces(properties, self._slide.ts_tifffile))
         _refuse_fluorescence(path, self._slide.ts_tifffile)
         found = [properties.get(f"tiffslide.mpp-{axis}") for axis in "xy"]
         self.microns_per_pixel = tiff_microns_per_pixel(path) or mean_microns(found)
@@ -74,6 +75,7 @@ class OpenSlideFile(Slide):
             raise OSError(str(error)) from error
         properties = self._slide.properties
         canvas = self._slide.level_dimensions
+        _refuse_large_pieces(path, _tiles(properties, len(canvas)))
         self._left, self._top, *size = _scanned_area(properties, canvas[0])
         self.levels = tuple(_scaled(size, canvas[0], level) for level in canvas)
         names = (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)
@@ -178,16 +180,35 @@ def _import(module: str, path: Path, extra: str) -> Any:
         ) from error
 
 
-def _refuse_large_pieces(path: Path, tiff: tifffile.TiffFile) -> None:
-    """A compressed image in one piece would be decoded as a whole for each region."""
-    # Tiffslide's own sides of a tile are 0 where there are strips.
-    height, width = tiff.pages.first.chunks[:2]
-    if width * height > LARGEST_PIECE:
-        raise InputError(
-            path,
-            f"is compressed in pieces of {width} x {height} px; save it as a tiled TIFF, as "
-            "QuPath and `vips tiffsave --tile` do",
-        )
+def _pieces(properties: Mapping[str, Any], tiff: tifffile.TiffFile) -> Iterator[tuple[int, ...]]:
+    """Height and width of a tile or strip of each level that tiffslide reads, px."""
+    # A slide of Leica is put together from several series.
+    parts = (properties.get("tiffslide.series-composition") or {}).get("located_series")
+    for number in parts or [properties.get("tiffslide.series-index", 0)]:
+        for level in tiff.series[number].levels:
+            page = level.keyframe
+            # Tiffslide's own sides of a tile are 0 where there are strips. A tile may have depth.
+            yield page.tile or (page.rowsperstrip, page.imagewidth)
+
+
+def _tiles(properties: Mapping[str, str], levels: int) -> Iterator[tuple[int, ...]]:
+    """Height and width of a tile of each level of which OpenSlide tells them, px."""
+    for level in range(levels):
+        told = [properties.get(f"openslide.level[{level}].tile-{side}") for side in SIDES]
+        found = tuple(int(each) for each in told if each is not None)
+        if len(found) == len(SIDES):
+            yield found
+
+
+def _refuse_large_pieces(path: Path, pieces: Iterable[tuple[int, ...]]) -> None:
+    """A compressed piece is decoded as a whole, however small the region that is read of it."""
+    for piece in pieces:
+        if math.prod(piece) > LARGEST_PIECE:
+            raise InputError(
+                path,
+                f"is compressed in pieces of {' x '.join(map(str, reversed(piece)))} px; save it "
+                "as a tiled TIFF, as QuPath and `vips tiffsave --tile` do",
+            )
 
 
 def _refuse_fluorescence(path: Path, tiff: tifffile.TiffFile) -> None:

@@ -88,12 +88,13 @@ def decode_problem(error: Exception, problem: str) -> str:
     )
 
 
-def require_file(path: Path, most: int | None = None) -> None:
+def require_file(path: Path, most: int | None = None, remedy: str = "split it by image") -> None:
     """Check that ``path`` is a file.
 
     Args:
         path: looked at, not opened.
         most: bytes that it may have, for what is read into memory as a whole.
+        remedy: of a larger one, for the message.
 
     Raises:
         InputError: there is nothing at ``path``, or a folder, or the file is larger.
@@ -104,7 +105,7 @@ def require_file(path: Path, most: int | None = None) -> None:
     if not os.path.isfile(path):
         raise InputError(path, "no such file; check the path")
     if most is not None and path.stat().st_size > most:
-        raise InputError(path, f"is larger than {most / MEBIBYTE:.0f} MiB; split it by image")
+        raise InputError(path, f"is larger than {most / MEBIBYTE:.0f} MiB; {remedy}")
 
 
 def require_pixels(path: Path, shape: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.files import parse_json
+from selfsam_d2.structures.image_files import MAX_TEXT, require_file
 
 __all__ = ["draw_curves", "draw_pace", "read_training_log", "trainings_in_log"]
 
@@ -79,6 +80,7 @@ def _read_rows(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "no such file; give the metrics.json of a training")
+    require_file(path, MAX_TEXT, "give the metrics.json of a training")
     rows: list[dict[str, Any]] = []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):

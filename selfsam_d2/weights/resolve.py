@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 from selfsam_d2.weights.cache import is_intact, locked
 from selfsam_d2.weights.catalog import CATALOG, cache_folder
 from selfsam_d2.weights.download import DownloadError, download
@@ -137,7 +137,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(path, "holds no state dict; give a checkpoint saved by torch.save")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise InputError(path, f"the entry {name!r} of its state dict is not a tensor")
+            raise InputError(
+                path, f"the entry {shortened(repr(name))} of its state dict is not a tensor"
+            )
     return {**rest, "model": dict(content)}
 
 

@@ -115,6 +115,39 @@ def test_bad_content_is_one_line(folder, two_images, case):
     assert "\n" not in str(caught.value)
 
 
+LONG = "x" * 5000
+LONG_VALUES = {
+    "image": lambda coco: coco["images"][0].update(id=LONG),
+    "name": lambda coco: coco["images"][0].update(file_name=LONG, height=0),
+    "name twice": lambda coco: [each.update(file_name=LONG) for each in coco["images"]],
+    "resolution": lambda coco: coco["images"][0].update(microns_per_pixel=LONG),
+    "image id twice": lambda coco: [each.update(id=10**4000) for each in coco["images"]],
+    "annotation": lambda coco: first(coco).update(id=LONG),
+    "annotation id": lambda coco: first(coco).update(id=10**4000, point=None, segmentation=None),
+    "annotation id twice": lambda coco: [e.update(id=10**4000) for e in coco["annotations"]],
+    "image of an annotation": lambda coco: first(coco).update(image_id=LONG),
+    "bbox": lambda coco: first(coco).update(bbox=LONG),
+    "point": lambda coco: first(coco).update(point=LONG),
+    "name of the image of a point": lambda coco: (
+        [each.update(file_name=f"{each['id']}{LONG}") for each in coco["images"]],
+        first(coco).update(point=[99, 99]),
+    ),
+    "size": lambda coco: first(coco).update(segmentation={"counts": "", "size": LONG}),
+    "path": lambda coco: coco["images"][0].update(file_name=LONG),
+}
+
+
+@pytest.mark.parametrize("case", LONG_VALUES)
+def test_what_the_file_holds_is_quoted_in_part(folder, two_images, case):
+    coco = two_images()
+    LONG_VALUES[case](coco)
+    (folder / "nuclei.json").write_text(json.dumps(coco))
+    with pytest.raises(InputError) as caught:
+        load_coco_json(folder / "nuclei.json", folder)
+    assert "nuclei.json" in str(caught.value)
+    assert len(str(caught.value)) < 2000
+
+
 def test_a_mask_that_no_memory_holds_is_not_called_damaged_alone(folder, two_images, monkeypatch):
     def fails(*_):
         raise MemoryError

@@ -1,10 +1,13 @@
-"""The page of public names, the names themselves, and their docstrings."""
+"""The page of public names, the names themselves, their docstrings and types."""
 
 import inspect
 import re
+import runpy
+from importlib import resources
 from pathlib import Path
 
 import pytest
+import setuptools
 from detectron2.utils.registry import Registry
 
 import selfsam_d2
@@ -47,3 +50,14 @@ def test_the_registries_of_our_own_are_named(registry):
     assert f"{registry._name}_REGISTRY" in PAGE
     (place,) = re.findall(rf"`(selfsam_d2\.[\w.]+)\.{registry._name}_REGISTRY`", PAGE)
     assert getattr(__import__(place, fromlist=["_"]), f"{registry._name}_REGISTRY") is registry
+
+
+def test_type_checkers_of_users_find_the_types(monkeypatch):
+    assert resources.files(selfsam_d2).joinpath("py.typed").is_file()
+    monkeypatch.chdir(ROOT)
+    given = []
+    monkeypatch.setattr(setuptools, "setup", lambda **options: given.append(options))
+    runpy.run_path(str(ROOT / "setup.py"))
+    (options,) = given
+    # Setuptools takes it in by itself since version 69; one that does not must be told.
+    assert "py.typed" in options["package_data"]["selfsam_d2"]

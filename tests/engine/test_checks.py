@@ -237,3 +237,23 @@ def test_the_inputs_of_a_command_are_checked_to_the_weights(dataset, tmp_path):
         missing = argument_parser().parse_args([*option, *given, *keys, "gone.pth"])
         with pytest.raises(InputError, match=r"gone\.pth: no such file of weights"):
             check_inputs(missing)
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"PSEUDO_LABEL: {{NAME: {LONG}}}", f"INPUT: {{FORMAT: {LONG}}}", f"VERSION: {LONG}"),
+        *(f"MODEL: {{DEVICE: {LONG}}}", f"SELFSAM: {{VERSION: {LONG}}}"),
+        *(f"INFERENCE: {{SCALES: {LONG}}}", f"TEST: {{EXPECTED_RESULTS: [{LONG}]}}"),
+    ],
+)
+def test_a_value_of_a_yaml_is_quoted_in_part(text, tmp_path):
+    (tmp_path / "a.yaml").write_text(text)
+    opts = [] if "FORMAT" in text else ["INPUT.FORMAT", "RGB"]  # that of Detectron2 is BGR
+    with pytest.raises(InputError) as caught:
+        check_config(load_config(str(tmp_path / "a.yaml"), opts))
+    assert "xxx" in str(caught.value)
+    assert len(str(caught.value)) < 1000

@@ -129,9 +129,15 @@ def test_records_that_do_not_fit_are_refused_by_name(tmp_path):
     path.write_text(json.dumps(make_record(run, tmp_path / "run", 1, None, None)))
     with pytest.raises(InputError, match=r"record\.json: is of a run with another SOLVER\.BASE_LR"):
         read_record(path, other)
-    path.write_text("{")
-    with pytest.raises(InputError, match="is no record of a run"):
-        read_record(path, run)
-    (tmp_path / "run" / "inference" / "nuclei_metrics.json").unlink()
+    for content in ("{", "[]", "{}", '{"settings": []}', "[" * 100_000):
+        path.write_text(content)
+        for wanted in (run, None):
+            with pytest.raises(InputError, match=r"record\.json: is no record of a run"):
+                read_record(path, wanted)
+    results = tmp_path / "run" / "inference" / "nuclei_metrics.json"
+    results.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"nuclei_metrics\.json: holds no result"):
+        make_record(run, tmp_path / "run", 1, None, None)
+    results.unlink()
     with pytest.raises(InputError, match=r"nuclei_metrics\.json: holds no result"):
         make_record(run, tmp_path / "run", 1, None, None)

@@ -13,6 +13,7 @@ from selfsam_d2.engine.named_datasets import (
 )
 from selfsam_d2.engine.setup import load_config
 from selfsam_d2.errors import InputError
+from selfsam_d2.structures.image_files import MAX_TEXT
 
 FILES = ("my set.json", "my/images")
 
@@ -66,6 +67,13 @@ def test_they_are_found_again_from_another_folder(tmp_path, monkeypatch):
 def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / DATASETS_FILE).write_text(content)
     with pytest.raises(InputError, match=f"{DATASETS_FILE}: damaged; remove it"):
+        kept_datasets(tmp_path)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / DATASETS_FILE).open("wb") as file:
+        file.truncate(MAX_TEXT + 1)  # takes no room on the disk
+    with pytest.raises(InputError, match=f"{DATASETS_FILE}: is larger than 512 MiB; remove it"):
         kept_datasets(tmp_path)
 
 

@@ -9,6 +9,7 @@ from selfsam_d2.engine import run_folder
 from selfsam_d2.engine.run_folder import (
     begin_run,
     check_run,
+    commits_of_trained,
     git_commit,
     locked,
     read_seconds,
@@ -56,6 +57,34 @@ def test_a_run_goes_on_with_the_settings_that_it_was_begun_with(tmp_path):
     (tmp_path / "settings.json").write_text("{}")
     with pytest.raises(InputError, match=r"settings\.json: cannot be read"):
         check_run(tmp_path, OTHER)
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", DEEP, '{"settings": [], "commits": []}', '{"settings": "a", "commits": []}'),
+        *('{"settings": {}, "commits": "ab"}', '{"settings": {}, "commits": [3]}'),
+    ],
+)
+def test_damaged_settings_are_named(tmp_path, content):
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    (tmp_path / "settings.json").write_text(content)
+    for refuse in (begin_run, check_run, commits_of_trained):
+        with pytest.raises(
+            InputError, match=r"settings\.json: cannot be read .*; delete the folder"
+        ):
+            refuse(tmp_path, {})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", DEEP, f'{{"seconds": 1{"0" * 400}}}'])
+def test_a_damaged_time_is_named(tmp_path, content):
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    (tmp_path / "seconds.json").write_text(content)
+    with pytest.raises(InputError, match=r"seconds\.json: cannot be read .*; delete the folder"):
+        read_seconds(tmp_path)
 
 
 def test_a_folder_without_settings_is_taken_as_it_is(tmp_path, monkeypatch):

@@ -53,6 +53,41 @@ def test_aliases_and_bases_are_read(tmp_path):
     assert (cfg.SEED, cfg.SOLVER.MAX_ITER, cfg.MODEL.WEIGHTS) == (4, 4, "*")
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.yaml", "detectron2://a.yaml"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_base_is_no_address(address, listed, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("iopath.common.file_io.PathManager.open", lambda *a, **k: opened.append(a))
+    (tmp_path / "a.yaml").write_text(f"_BASE_: {[address] if listed else address}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load_config("a.yaml", [])
+    problem = "is an address, which _BASE_ may not be; name a file there"
+    assert str(caught.value) == f"{address}: {problem}"
+    assert opened == []
+
+
+def test_a_base_must_be_there(tmp_path):
+    (tmp_path / "a.yaml").write_text("_BASE_: b.yaml\n")
+    with pytest.raises(InputError, match=r"b\.yaml: no such file"):
+        load_config(str(tmp_path / "a.yaml"), [])
+
+
+def test_a_yaml_that_is_too_large_is_refused(tmp_path):
+    text = "SEED: 3\n#"
+    text += "x" * (yaml_texts.MOST_BYTES - len(text))
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "over_a.yaml").write_text("_BASE_: a.yaml\n")
+    assert load_config(str(tmp_path / "over_a.yaml"), []).SEED == 3
+    assert config_from_text(text, "config in a.pth").SEED == 3
+    (tmp_path / "a.yaml").write_text(f"{text}x")
+    for name in ("a.yaml", "over_a.yaml"):
+        with pytest.raises(InputError, match=r"/a\.yaml: is larger than 1 MiB; give a config"):
+            load_config(str(tmp_path / name), [])
+    with pytest.raises(InputError, match=r"config in a\.pth: is longer than 1048576 characters"):
+        config_from_text(f"{text}x", "config in a.pth")
+
+
 def test_the_most_is_read():
     text = f"a: &a [{', '.join('1' for _ in range(98))}]\nb: [{', '.join(['*a'] * 95)}]\n"
     assert len(yaml_texts.load_yaml(text)["b"]) == 95

@@ -16,6 +16,7 @@ from selfsam_d2.errors import InputError
 from selfsam_d2.slides import backends, reader
 from selfsam_d2.slides.backends import MappedTiff, OpenSlideFile, TiffSlideFile, open_slide
 from selfsam_d2.slides.decoded_image import DecodedImage
+from tests.slides.dicom import dicom_slide
 
 STEP = 4  # between the levels of the stub
 CANVAS = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
@@ -161,6 +162,58 @@ def test_strips_that_pillow_refuses_are_read_by_tiffslide(
     monkeypatch.setattr(backends, "LARGEST_PIECE", 400 * 40 - 1)
     with pytest.raises(InputError, match=r"a\.tif: is compressed in pieces of 400 x 40 px"):
         open_slide(path)
+
+
+def pyramid(path: Path, kind: type, side: int) -> Path:
+    """Levels of 400 x 300 px in tiles of 64, and of half of it in tiles of ``side``."""
+    # Below the first page the one library looks for levels, behind it the other.
+    below = 1 if kind is TiffSlideFile else 0
+    options = {"photometric": "rgb", "compression": "jpeg"}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(CANVAS, tile=(64, 64), subifds=below, **options)
+        tiff.write(CANVAS[::2, ::2], tile=(side, side), subfiletype=1, **options)
+    return path
+
+
+@pytest.mark.parametrize("kind", [TiffSlideFile, OpenSlideFile])
+def test_a_large_piece_of_any_level_is_refused(
+    kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind is OpenSlideFile:
+        pytest.importorskip("openslide")
+    path = pyramid(tmp_path / "a.tif", kind, 208)
+    with kind(path) as slide:
+        assert slide.levels == ((400, 300), (200, 150))
+    monkeypatch.setattr(backends, "LARGEST_PIECE", 208 * 208)
+    with kind(path):
+        pass
+    monkeypatch.setattr(backends, "LARGEST_PIECE", 208 * 208 - 1)
+    with pytest.raises(InputError, match=r"a\.tif: is compressed in pieces of 208 x 208 px; save"):
+        kind(path)
+    with kind(pyramid(path, kind, 64)):
+        pass
+
+
+def test_the_levels_of_all_series_that_a_slide_is_put_together_from_are_looked_at() -> None:
+    def series(*tiles: tuple[int, ...] | None) -> SimpleNamespace:
+        pages = [SimpleNamespace(tile=each, rowsperstrip=8, imagewidth=9) for each in tiles]
+        return SimpleNamespace(levels=[SimpleNamespace(keyframe=page) for page in pages])
+
+    tiff = SimpleNamespace(series=[series((1, 1)), series((2, 2), (3, 4, 5)), series(None)])
+    assert list(backends._pieces({}, tiff)) == [(1, 1)]
+    assert list(backends._pieces({"tiffslide.series-index": 2}, tiff)) == [(8, 9)]
+    composed = {"tiffslide.series-composition": {"located_series": {1: [], 2: []}}}
+    assert list(backends._pieces(composed, tiff)) == [(2, 2), (3, 4, 5), (8, 9)]
+
+
+def test_tiles_of_dicom_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openslide")
+    (tmp_path / "a.dcm").write_bytes(dicom_slide(CANVAS[:256, :256], 128))
+    with open_slide(tmp_path / "a.dcm") as slide:
+        assert slide.size == (256, 256)
+    monkeypatch.setattr(backends, "LARGEST_PIECE", 128 * 128 - 1)
+    with pytest.raises(InputError, match=r"a\.dcm: is compressed in pieces of 128 x 128 px"):
+        open_slide(tmp_path / "a.dcm")
 
 
 def test_all_ways_to_read_a_tiff_know_its_resolution(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.structures.image_files import MAX_TEXT
 from selfsam_d2.visualization.curves import draw_curves, read_training_log, trainings_in_log
 
 
@@ -49,6 +50,14 @@ def test_a_last_row_that_is_being_written_is_left_out(tmp_path, caplog):
 def test_refuses_a_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_training_log(tmp_path / "metrics.json")
+
+
+def test_refuses_a_file_that_is_too_large(tmp_path):
+    with (tmp_path / "metrics.json").open("wb") as file:
+        file.truncate(MAX_TEXT + 1)  # takes no room on the disk
+    for read in (read_training_log, trainings_in_log):
+        with pytest.raises(InputError, match=r"metrics\.json: is larger than 512 MiB; give the"):
+            read(tmp_path / "metrics.json")
 
 
 @pytest.mark.parametrize(

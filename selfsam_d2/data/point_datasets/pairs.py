@@ -12,6 +12,7 @@ from selfsam_d2.data.point_datasets.output_file import check_output, is_earlier_
 from selfsam_d2.data.point_datasets.regions import NO_SLIDES, SlideFormats, SlideHeader
 from selfsam_d2.data.point_files.formats import AUTO, POINT_SUFFIXES, read_point_file
 from selfsam_d2.data.point_files.point_set import PointSet, ReadOptions
+from selfsam_d2.errors import shortened
 from selfsam_d2.structures.image_files import files_by_stem, require_file
 
 __all__ = ["ImagePairs", "StrayPoints", "pair_images_and_points"]
@@ -33,7 +34,8 @@ class StrayPoints:
     image: str | None = None
 
     def __str__(self) -> str:
-        return self.file.name if self.image is None else f"{self.image} in {self.file.name}"
+        named = "" if self.image is None else f"{shortened(self.image)} in "
+        return f"{named}{self.file.name}"
 
 
 @dataclass

@@ -20,7 +20,7 @@ from selfsam_d2.data.point_datasets.annotated_area import area_around_points, ar
 from selfsam_d2.data.point_datasets.coverage import covered_share, is_one_part
 from selfsam_d2.data.point_datasets.pairs import ImagePairs, StrayPoints
 from selfsam_d2.data.point_files.point_set import PointSet
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = [
     "DOUBLE_DISTANCE",
@@ -132,7 +132,9 @@ def check_images_and_points(
     for name in classes:
         if name not in found:
             there = ", ".join(each or "(none)" for each in found) or "no point at all"
-            raise InputError("--classes", f"no point has the class {name}; there are: {there}")
+            raise InputError(
+                "--classes", f"no point has the class {name}; there are: {shortened(there)}"
+            )
     images = []
     for stem, path in pairs.images.items():
         read, slide = pairs.points[stem], pairs.slides.get(stem)

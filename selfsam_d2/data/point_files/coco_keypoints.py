@@ -15,7 +15,7 @@ from selfsam_d2.data.point_files.point_set import (
     ReadOptions,
     as_coordinates,
 )
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = ["is_coco", "points_of_coco"]
 
@@ -50,7 +50,9 @@ def points_of_coco(path: Path, content: Any, options: ReadOptions) -> dict[str |
     for image in _objects(path, content, "images"):
         name = image.get("file_name")
         if not isinstance(name, str) or not name or not isinstance(image.get("id"), (int, str)):
-            raise InputError(path, f'an image needs an "id" and a "file_name", found {image}')
+            raise InputError(
+                path, f'an image needs an "id" and a "file_name", found {shortened(image)}'
+            )
         by_id[image["id"]] = found.setdefault(Path(name).name, PointSet())
     names = {
         each["id"]: str(each.get("name", ""))
@@ -58,12 +60,14 @@ def points_of_coco(path: Path, content: Any, options: ReadOptions) -> dict[str |
         if isinstance(each.get("id"), (int, str))
     }
     for number, annotation in enumerate(_objects(path, content, "annotations"), start=1):
-        subject = f"annotation {annotation.get('id', f'number {number}')}"
+        subject = f"annotation {shortened(annotation.get('id', f'number {number}'))}"
         if annotation.get("iscrowd", 0):
             raise InputError(path, f"{subject} is a crowd region; remove it, points are read here")
         image_id = annotation.get("image_id")
         if not isinstance(image_id, (int, str)) or image_id not in by_id:
-            raise InputError(path, f'{subject} is of image {image_id}, which "images" lacks')
+            raise InputError(
+                path, f'{subject} is of image {shortened(image_id)}, which "images" lacks'
+            )
         category = annotation.get("category_id")
         class_name = names.get(category, "") if isinstance(category, (int, str)) else ""
         for x, y in _positions(path, subject, annotation, factor):

@@ -18,7 +18,7 @@ from selfsam_d2.data.point_files.point_set import (
     as_coordinates,
     distinct,
 )
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = ["is_labelme", "points_of_labelme"]
 
@@ -72,6 +72,6 @@ def _outline(path: Path, subject: str, kind: Any, corners: list[list[float]]) ->
         return shapely.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
     raise InputError(
         path,
-        f"{subject} is a {kind} of {len(corners)} corners; points, polygons (three corners or "
-        "more) and rectangles (two) are read, remove it",
+        f"{subject} is a {shortened(kind)} of {len(corners)} corners; points, polygons (three "
+        "corners or more) and rectangles (two) are read, remove it",
     )

@@ -20,7 +20,7 @@ from selfsam_d2.data.point_files.point_set import (
     as_coordinates,
     distinct,
 )
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = ["is_geojson", "points_of_geojson"]
 
@@ -78,7 +78,8 @@ def points_of_geojson(path: Path, content: Any, options: ReadOptions) -> dict[st
         else:
             raise InputError(
                 path,
-                f"{subject} has the geometry {kind}; points and polygons are read, remove others",
+                f"{subject} has the geometry {shortened(kind)}; points and polygons are read, "
+                "remove others",
             )
     return {None: found}
 

@@ -7,7 +7,6 @@ and column are indices of an array, whole numbers being centres of pixels: half 
 from __future__ import annotations
 
 import re
-import textwrap
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,7 +17,7 @@ from selfsam_d2.data.point_files.point_set import (
     ReadOptions,
 )
 from selfsam_d2.data.point_files.table_rows import TextTable
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = ["points_of_table"]
 
@@ -43,7 +42,6 @@ UNIT_WORDS = {"px": "px", "pixel": "px", "pixels": "px"} | dict.fromkeys(
 )
 # QuPath's table of measurements has a row per object, regions included.
 OBJECT_TYPE, ROI, POINT_COUNT = "object_type", "roi", "num_points"
-FOUND = 200  # characters of a header in a message
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _find_columns(table: TextTable, wanted_unit: str | None) -> _Columns:
         if x is not None and y is not None:
             others = (CLASS_NAMES, IMAGE_NAMES, (OBJECT_TYPE,), (ROI,), (POINT_COUNT,))
             return _Columns(x, y, shift, unit, *(_find(names, wanted, None) for wanted in others))
-    found = textwrap.shorten(", ".join(table.header), FOUND, placeholder=" …")
+    found = shortened(", ".join(table.header))
     raise InputError(table.path, f"has no columns x and y, found {found}; name them x and y")
 
 
@@ -148,6 +146,6 @@ def _check_single(table: TextTable, columns: _Columns, line: int, cells: list[st
     if count and table.as_number(count) > 1:
         raise InputError(
             table.path,
-            f"line {line} is the mean of {count} points (QuPath measures a set of points as one "
-            "object); export GeoJSON instead",
+            f"line {line} is the mean of {shortened(count)} points (QuPath measures a set of "
+            "points as one object); export GeoJSON instead",
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfsam_d2.data.segmentations import is_coordinate
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, shortened
 
 __all__ = ["TextTable", "parse_table"]
 
@@ -41,7 +42,9 @@ class TextTable:
         value = self.as_number(text)
         if not is_coordinate(value):
             raise InputError(
-                self.path, f"line {line} has {text!r} where a number is needed; mend or remove it"
+                self.path,
+                f"line {line} has {shortened(repr(text))} where a number is needed; mend or remove "
+                "it",
             )
         return value
 
@@ -68,10 +71,12 @@ def parse_table(path: Path, text: str) -> TextTable:
     Raises:
         InputError: no line, or quotes that do not close.
     """
-    first_line = next((line for line in text.splitlines() if line.strip()), "")
+    # Unlike str.splitlines, it ends no line at the other separators of Unicode in a cell.
+    lines = list(io.StringIO(text, newline=""))
+    first_line = next((line for line in lines if line.strip()), "")
     delimiter = max(DELIMITERS, key=first_line.count)
     try:
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         rows = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
         raise InputError(path, f"is not a table that can be read ({error})") from error
