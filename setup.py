@@ -7,8 +7,9 @@ Detectron2 is not listed, because it cannot be had from PyPI under its own name:
 from setuptools import find_packages, setup
 
 REQUIREMENTS = [
-    "torch>=2.5,<3",
-    "torchvision>=0.20,<1",
+    # Up to 2.5.1 a file of weights can run code despite weights_only (CVE-2025-32434).
+    "torch>=2.6,<3",
+    "torchvision>=0.21,<1",
     "numpy>=1.26,<3",
     "scipy>=1.11,<2",
     "scikit-image>=0.22,<1",
