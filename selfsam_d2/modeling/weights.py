@@ -214,8 +214,12 @@ def _check(own: dict[str, Tensor], state: dict[str, Tensor], source: str | Path)
 def _check_finite(own: dict[str, Tensor], state: dict[str, Tensor], source: str | Path) -> None:
     """A training would blame its first image, and a prediction end in a traceback."""
     for key, value in _without_counters(own).items():
-        # In the model's precision, in which a large number may be infinite.
-        if key in state and not state[key].to(value.dtype).isfinite().all():
+        if key not in state:
+            continue
+        # In the model's precision, in which a large number may be infinite. A sum takes a tenth of
+        # the time, and is finite where all are; that of large numbers may overflow.
+        taken = state[key].to(value.dtype)
+        if not taken.sum().isfinite() and not taken.isfinite().all():
             raise InputError(
                 source, f"holds NaN or infinite values ({key}); give weights of an earlier step"
             )
