@@ -7,8 +7,10 @@ Detectron2 is not listed, because it cannot be had from PyPI under its own name:
 from setuptools import find_packages, setup
 
 REQUIREMENTS = [
-    "torch>=2.5,<3",
-    "torchvision>=0.20,<1",
+    # Up to 2.9.1 a file of weights can run code or corrupt memory despite weights_only
+    # (CVE-2025-32434, CVE-2026-24747).
+    "torch>=2.10,<3",
+    "torchvision>=0.25,<1",
     "numpy>=1.26,<3",
     "scipy>=1.11,<2",
     "scikit-image>=0.22,<1",

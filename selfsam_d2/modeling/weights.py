@@ -68,8 +68,8 @@ def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
         path_or_name: a path, an ``http(s)`` URL or a name such as ``mobile_sam``.
 
     Raises:
-        InputError: the file is missing, damaged or of another architecture; the message names the
-            first keys that differ.
+        InputError: the file is missing, damaged or of another architecture, or holds values that
+            are not finite; the message names the first keys that differ, or that key.
     """
     path = resolve_weights(str(path_or_name))
     return load_checkpoint(model, read_checkpoint(path), path)
@@ -124,6 +124,7 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) 
     else:
         translated, unused = state, ()
         _check(_without_counters(own), _without_counters(translated), source)
+    _check_finite(own, translated, source)
     model.load_state_dict(translated, strict=False)
     report = LoadReport(
         source=str(source),
@@ -208,6 +209,20 @@ def _check(own: dict[str, Tensor], state: dict[str, Tensor], source: str | Path)
             f"holds another architecture than the model ({'; '.join(differences)}); "
             "choose weights that fit MODEL.SAM.ENCODER and MODEL.ADAPTER",
         )
+
+
+def _check_finite(own: dict[str, Tensor], state: dict[str, Tensor], source: str | Path) -> None:
+    """A training would blame its first image, and a prediction end in a traceback."""
+    for key, value in _without_counters(own).items():
+        if key not in state:
+            continue
+        # In the model's precision, in which a large number may be infinite. A sum takes a tenth of
+        # the time, and is finite where all are; that of large numbers may overflow.
+        taken = state[key].to(value.dtype)
+        if not taken.sum().isfinite() and not taken.isfinite().all():
+            raise InputError(
+                source, f"holds NaN or infinite values ({key}); give weights of an earlier step"
+            )
 
 
 def _without_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:

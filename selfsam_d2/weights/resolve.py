@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.parse
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,17 @@ __all__ = [
 URL_PREFIXES = ("http://", "https://")
 # Keys under which training programs put the state dict inside a checkpoint.
 WRAPPING_KEYS = ("model", "state_dict")
+# How torch.load tells an archive from the format before PyTorch 1.6.
+ARCHIVE_START = b"PK\x03\x04"
+# What is copied into a model as it is: complex numbers would lose a part, and quantised ones and
+# packed bits cannot be copied.
+PLAIN_KINDS = frozenset(
+    (
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+        *(torch.float8_e4m3fn, torch.float8_e5m2, torch.bool),
+        *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+)
 
 
 def resolve_weights(weights: str) -> Path:
@@ -92,13 +104,45 @@ def _load(path: Path) -> Any:
             path, "pickled weights can run any code and are not read; convert them to .pth"
         )
     try:
+        _refuse_inflated(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged file can make the unpickler raise anything
         raise InputError(
             path, "is damaged or holds more than tensors; give a checkpoint saved by torch.save"
         ) from error
+
+
+def _refuse_inflated(path: Path) -> None:
+    """Refuse an archive that takes more memory than it is long, which none of torch.save does."""
+    with path.open("rb") as file:
+        if file.read(len(ARCHIVE_START)) != ARCHIVE_START:
+            return
+        length = file.seek(0, os.SEEK_END)
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+    # Entries that share their bytes are read once each, so that these fill the memory as well.
+    if (
+        any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        or sum(entry.file_size for entry in entries) > length
+    ):
+        raise InputError(
+            path,
+            "is compressed, which torch.save never does, and may fill the memory; give the file "
+            "as torch.save wrote it",
+        )
+
+
+def _oddity(value: Tensor) -> str:
+    """What keeps a tensor from being copied into a model as it is; empty where nothing does."""
+    if value.is_meta:
+        return "holds no values"
+    if value.layout != torch.strided or value.is_nested:
+        return "is sparse or nested"
+    return "" if value.dtype in PLAIN_KINDS else f"is of {value.dtype}"
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -112,7 +156,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         Key → tensor on the CPU.
 
     Raises:
-        InputError: the file is missing, damaged, a pickle, or holds no state dict.
+        InputError: the file is missing, damaged, a pickle, compressed, or holds no state dict of
+            dense real numbers.
     """
     return read_checkpoint(path)["model"]
 
@@ -139,6 +184,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise InputError(
                 path, f"the entry {shortened(repr(name))} of its state dict is not a tensor"
+            )
+        if oddity := _oddity(value):
+            raise InputError(
+                path,
+                f"the tensor {shortened(repr(name))} of its state dict {oddity}; save the weights "
+                "as dense real numbers",
             )
     return {**rest, "model": dict(content)}
 

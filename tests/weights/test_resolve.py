@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.weights.resolve import (
+    PLAIN_KINDS,
     first_differences,
     read_state_dict,
     resolve_weights,
@@ -73,6 +76,96 @@ def test_a_file_of_another_kind_is_named(content: bytes, tmp_path: Path) -> None
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"w\.pth: "):
         read_state_dict(path)
+
+
+def rewritten(path: Path, kind: int) -> Path:
+    """The archive with its entries written anew."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+COMPRESSED = r"w\.pth: is compressed, which torch\.save never does"
+
+
+def test_a_compressed_archive_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved({"a": torch.zeros(1_000_000)}, tmp_path / "w.pth")
+    rewritten(path, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(torch, "load", pytest.fail)
+    with pytest.raises(InputError, match=COMPRESSED):
+        read_state_dict(path)
+
+
+def test_one_compressed_entry_is_enough(tmp_path: Path) -> None:
+    path = saved(STATE, tmp_path / "w.pth")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/more", bytes(10), zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match=COMPRESSED):
+        read_state_dict(path)
+
+
+def test_entries_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
+    # Each stands for the same bytes of the file, and would be read into memory of its own.
+    path = saved({f"{i}": torch.zeros(1000) + i for i in range(9)}, tmp_path / "w.pth")
+    with zipfile.ZipFile(path) as archive:
+        first, *others = (entry for entry in archive.infolist() if "/data/" in entry.filename)
+    with zipfile.ZipFile(path, "a") as archive:
+        for entry in archive.infolist():
+            if entry.filename in {other.filename for other in others}:
+                entry.header_offset = first.header_offset
+                entry.file_size = entry.compress_size = path.stat().st_size // 2
+        archive.comment = b"x"  # so that the directory is written
+    with pytest.raises(InputError, match=COMPRESSED):
+        read_state_dict(path)
+
+
+def test_an_archive_that_is_only_stored_is_read(tmp_path: Path) -> None:
+    path = rewritten(saved(STATE, tmp_path / "w.pth"), zipfile.ZIP_STORED)
+    assert torch.equal(read_state_dict(path)["a.weight"], STATE["a.weight"])
+
+
+def test_the_format_before_archives_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(STATE, path, _use_new_zipfile_serialization=False)
+    assert not zipfile.is_zipfile(path)
+    assert torch.equal(read_state_dict(path)["a.weight"], STATE["a.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:.*([Ss]parse|nested tensors|quantize|TypedStorage)")
+@pytest.mark.parametrize(
+    ("convert", "stated"),
+    [
+        (Tensor.to_sparse, "is sparse"),
+        (Tensor.to_sparse_csr, "is sparse"),
+        (lambda value: torch.nested.nested_tensor([value[0], value[1, :2]]), "or nested"),
+        (
+            lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+            r"is of torch\.qint8",
+        ),
+        (lambda value: value.to("meta"), "holds no values"),
+        (lambda value: value.to(torch.complex64), r"is of torch\.complex64"),
+        (lambda value: torch.empty(2, 3, dtype=torch.bits8), r"is of torch\.bits8"),
+    ],
+)
+def test_a_tensor_that_no_model_takes_is_named(convert: Any, stated: str, tmp_path: Path) -> None:
+    state = {**STATE, "a.weight": convert(STATE["a.weight"])}
+    with pytest.raises(InputError, match=r"w\.pth: the tensor 'a\.weight' .*" + stated) as error:
+        read_state_dict(saved({"model": state}, tmp_path / "w.pth"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", sorted(PLAIN_KINDS, key=str))
+def test_a_tensor_of_a_plain_kind_is_read_and_taken(kind: torch.dtype, tmp_path: Path) -> None:
+    state = {"weight": torch.ones(2, 3).to(kind), "bias": nn.Parameter(torch.ones(2))}
+    model = nn.Linear(3, 2)
+    model.load_state_dict(read_state_dict(saved(state, tmp_path / "w.pth")))
+    assert model.weight.eq(1).all()
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, {"model": {}}, {3: torch.ones(1)}])
