@@ -34,8 +34,9 @@ def main() -> None:
         if args.num_machines > 1:
             raise InputError("--dist-url", "with --num-machines: tcp://ADDRESS:PORT of machine 0")
         dist_url = "auto"
-    if not (args.eval_only or args.resume):
-        check_no_training(load_config(args.config_file, args.opts).OUTPUT_DIR)
+    if not args.eval_only:
+        folder = load_config(args.config_file, args.opts).OUTPUT_DIR
+        check_no_training(folder, resume=args.resume)
     if args.num_gpus * args.num_machines > 1:
         # Here, before it takes minutes to start, and once.
         cfg = check_inputs(args)

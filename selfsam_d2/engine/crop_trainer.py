@@ -38,10 +38,12 @@ from selfsam_d2.engine.loss_scale_hook import LossScaleHook
 from selfsam_d2.engine.solver import build_optimizer
 from selfsam_d2.engine.stop_hook import StopHook
 from selfsam_d2.engine.training_errors import in_one_line
+from selfsam_d2.errors import InputError
 from selfsam_d2.files import drop_unfinished_line
 
 __all__ = ["CropTrainer", "build_schedule", "index_of"]
 
+BATCH = "ims_per_batch"  # in the trainer's state
 STEP_DIGITS = 7  # in the names of checkpoints, as Detectron2 writes them
 
 
@@ -143,12 +145,29 @@ class CropTrainer(DefaultTrainer):
         files = Path(self.cfg.OUTPUT_DIR).glob("model_" + "[0-9]" * STEP_DIGITS + ".pth")
         return [str(file) for file in sorted(files) if int(file.stem.split("_")[1]) < step]
 
+    def state_dict(self) -> dict[str, Any]:
+        """As DefaultTrainer, and the batch, in which the place in the crops is counted."""
+        return {**super().state_dict(), BATCH: self.cfg.SOLVER.IMS_PER_BATCH}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As DefaultTrainer; half precision may begin or end here.
+
+        Raises:
+            InputError: the steps of the checkpoint are of another batch.
+        """
+        _check_batch(self.cfg, state_dict.get(BATCH))
+        steps = state_dict["_trainer"]
+        # Full precision leaves none, a scaler that did nothing an empty one.
+        if isinstance(self._trainer, AMPTrainer) and not steps.get("grad_scaler"):
+            steps = {**steps, "grad_scaler": self._trainer.grad_scaler.state_dict()}
+        super().load_state_dict({**state_dict, "_trainer": steps})
+
     def train(self) -> Any:
         """As DefaultTrainer; a new run takes over the folder of an earlier one."""
-        if self.start_iter == 0 and comm.is_main_process():
-            # Killed before its first checkpoint, it must not be resumed from the earlier run's.
-            (Path(self.cfg.OUTPUT_DIR) / "last_checkpoint").unlink(missing_ok=True)
         with in_one_line(self.cfg.OUTPUT_DIR):
+            if self.start_iter == 0 and comm.is_main_process():
+                # Killed before its first checkpoint, it must not be resumed from the earlier run's.
+                (Path(self.cfg.OUTPUT_DIR) / "last_checkpoint").unlink(missing_ok=True)
             TrainerBase.train(self, self.start_iter, self.max_iter)
         results = getattr(self, "_last_eval_results", None)
         if comm.is_main_process():
@@ -227,6 +246,27 @@ class CropTrainer(DefaultTrainer):
         """See :func:`selfsam_d2.engine.evaluators.make_evaluator`."""
         del cls
         return make_evaluator(cfg, dataset_name, output_folder)
+
+
+def _check_batch(cfg: Any, before: int | None) -> None:
+    """With another batch than before crops would be left out or seen twice.
+
+    A checkpoint of an earlier version has no batch: None.
+    """
+    now, reference = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
+    if before is None or before == now:
+        return
+    remedy = f"set it to {before}"
+    if reference:
+        remedy = (
+            f"go on with as many processes as before, or with SOLVER.IMS_PER_BATCH {before} "
+            "SOLVER.REFERENCE_WORLD_SIZE 0"
+        )
+    raise InputError(
+        f"SOLVER.IMS_PER_BATCH {now}",
+        f"the training in {cfg.OUTPUT_DIR} was begun with {before}, in which its steps are "
+        f"counted; {remedy}, or begin anew in another OUTPUT_DIR",
+    )
 
 
 def index_of(built: list[HookBase | None], *kinds: type[HookBase]) -> int:

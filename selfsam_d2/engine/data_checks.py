@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = [
     "load_records",
     "unreadable_at_start",
 ]
+
+LAST = "last_checkpoint"
 
 
 def load_records(names: Sequence[str]) -> list[dict[str, Any]]:
@@ -85,7 +88,7 @@ def unreadable_at_start(cfg: Any, *, resume: bool) -> int:
 
 
 def _goes_on(cfg: Any, resume: bool) -> bool:
-    return resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
+    return resume and (Path(cfg.OUTPUT_DIR) / LAST).is_file()
 
 
 def _check_training_masks(cfg: Any, records: list[dict[str, Any]]) -> None:
@@ -116,22 +119,40 @@ def check_evaluation(cfg: Any, *, needed: bool = False) -> None:
         check_images(record["file_name"] for record in records)
 
 
-def check_no_training(folder: str) -> None:
-    """Whether a new training may begin in a folder; one that is there must not be lost.
+def check_no_training(folder: str, *, resume: bool = False) -> None:
+    """Whether a training may begin in a folder, or go on; one that is there must not be lost.
 
     Args:
         folder: OUTPUT_DIR.
+        resume: whether it goes on, if ``last_checkpoint`` says where.
 
     Raises:
-        InputError: a training has left a checkpoint there.
+        InputError: a training has left a checkpoint there, and the new one would begin anew.
     """
-    found = sorted(Path(folder).glob("model_*.pth"))
-    if found:
-        raise InputError(
-            folder,
-            f"holds a training ({found[-1].name}); --resume goes on with it, another OUTPUT_DIR "
-            "begins anew",
+    found = list(Path(folder).glob("model_*.pth"))
+    known = (Path(folder) / LAST).is_file()
+    if not found or (resume and known):
+        return
+    newest = max(found, key=_age_rank).name
+    if known:
+        problem = f"holds a training ({newest}); --resume goes on with it"
+    else:
+        # Not by itself: it may be of the training before the one that was killed.
+        command = f"echo {newest} > {shlex.quote(str(Path(folder) / LAST))}"
+        problem = (
+            f"holds a training ({newest}) but no {LAST}, which says where to go on; after "
+            f"`{command}` --resume goes on from there"
         )
+    raise InputError(folder, f"{problem}, another OUTPUT_DIR begins anew")
+
+
+def _age_rank(checkpoint: Path) -> tuple[bool, int, str]:
+    try:
+        time = checkpoint.stat().st_mtime_ns
+    except OSError:  # a training that is going on has replaced it by a newer one
+        time = 0
+    # The best model is a state on the way, even where it was written last.
+    return checkpoint.stem != "model_best", time, checkpoint.name
 
 
 def check_weights(cfg: Any, *, resume: bool = False) -> None:

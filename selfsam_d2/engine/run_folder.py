@@ -1,15 +1,14 @@
-"""The folder of one run of the queue: who trains in it, with which settings and code, how long."""
+"""The folder of one run of the queue: with which settings and code it is trained, how long."""
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from selfsam_d2.engine.experiments import differing
+from selfsam_d2.engine.folder_lock import locked
 from selfsam_d2.errors import InputError
 from selfsam_d2.evaluation.summary import write_json
 from selfsam_d2.files import parse_json
@@ -21,7 +20,6 @@ __all__ = [
     "commits_of_trained",
     "git_commit",
     "has_checkpoint",
-    "locked",
     "read_seconds",
     "write_seconds",
 ]
@@ -30,42 +28,7 @@ __all__ = [
 PREDICTION_KEYS = ("INFERENCE.", "POSTPROCESS.", "TEST.", "DATASETS.TEST")
 SETTINGS = "settings.json"
 CLOCK = "seconds.json"
-LOCK = "lock"
 ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[IO[str]]:
-    """Hold a folder for one training.
-
-    Args:
-        folder: that is there.
-
-    Yields:
-        the lock, a text file. It is the file that is locked, not the process: a process that is
-        given its descriptor holds the folder too, until its own end, however this one ends. What
-        is written to it stands in the error: the process to end.
-
-    Raises:
-        InputError: a training holds it, or it cannot be written.
-    """
-    try:
-        file = (folder / LOCK).open("a+", encoding="utf-8")
-    except OSError as error:
-        raise InputError(folder, f"cannot be written ({error.strerror})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            process = file.read().strip() or "of another start"
-            raise InputError(
-                folder, f"a training is running in it (process {process}); wait for it or end it"
-            ) from error
-        except OSError as error:
-            raise InputError(folder, f"cannot be locked ({error.strerror})") from error
-        file.truncate(0)
-        yield file
 
 
 def has_checkpoint(folder: Path) -> bool:

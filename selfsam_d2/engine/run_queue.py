@@ -15,12 +15,12 @@ from types import FrameType
 from typing import IO, Any
 
 from selfsam_d2.engine.experiments import Experiment, make_record, read_record
+from selfsam_d2.engine.folder_lock import GIVEN, locked
 from selfsam_d2.engine.run_folder import (
     begin_run,
     check_run,
     commits_of_trained,
     has_checkpoint,
-    locked,
     read_seconds,
     write_seconds,
 )
@@ -104,7 +104,8 @@ def run_experiment(
 
     Raises:
         InputError: the training failed, and the message is its last lines; or see
-            :func:`selfsam_d2.engine.run_folder.begin_run` and ``locked``.
+            :func:`selfsam_d2.engine.run_folder.begin_run` and
+            :func:`selfsam_d2.engine.folder_lock.locked`.
     """
     folder = output / experiment.name
     try:
@@ -208,7 +209,11 @@ def _child(
     asked = [each for each in STOPS if signal.getsignal(each) is not signal.SIG_IGN]
     previous = {each: signal.signal(each, stop) for each in asked}
     # Modules are looked for where this one was, also where the package is not installed.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        GIVEN: str(lock.fileno()),
+    }
     process = subprocess.Popen(
         command, stdout=output, stderr=output, env=environment, pass_fds=[lock.fileno()]
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -24,6 +26,7 @@ from selfsam_d2.engine.data_checks import (
     check_weights,
     unreadable_at_start,
 )
+from selfsam_d2.engine.folder_lock import held_for_training
 from selfsam_d2.engine.logs import start_logs
 from selfsam_d2.engine.memory import keep_freed_memory
 from selfsam_d2.engine.named_datasets import check_named, keep_datasets
@@ -140,13 +143,16 @@ def check_inputs(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
+@contextmanager
+def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     """Register the datasets of the command line, freeze the config, start the log.
 
-    The config of a training gets the resolution that the training images state.
+    The config of a training gets the resolution that the training images state. OUTPUT_DIR is held
+    for a training until the end of the context.
 
     Raises:
-        InputError: the config or a training dataset cannot be used, or OUTPUT_DIR not be written.
+        InputError: the config or a training dataset cannot be used, OUTPUT_DIR cannot be written,
+            or another training is going on in it.
     """
     cfg = load_config(args.config_file, args.opts)
     register_given(args.register, cfg)
@@ -160,16 +166,33 @@ def setup(args: argparse.Namespace) -> CfgNode:
     # Detectron2's anchors and pooling call PyTorch as it was; neither is of use to a user.
     warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
     logging.getLogger("torch.fx").setLevel(logging.ERROR)
-    try:
-        start_logs(cfg.OUTPUT_DIR)
-        default_setup(cfg, args)
-        if args.register and not args.eval_only and comm.is_main_process():
-            keep_datasets(cfg.OUTPUT_DIR, args.register)
-    except OSError as error:
-        raise InputError(
-            cfg.OUTPUT_DIR, f"cannot be written ({error.strerror}); choose another OUTPUT_DIR"
-        ) from error
-    logger.info("Device: %s, %d processes", cfg.MODEL.DEVICE, comm.get_world_size())
-    if resolution is not None:
-        logger.info("Resolution: %s", resolution)
-    return cfg
+    with ExitStack() as held:
+        # Before the first file is written.
+        unlocked = None if args.eval_only else _hold(held, cfg.OUTPUT_DIR)
+        try:
+            start_logs(cfg.OUTPUT_DIR)
+            default_setup(cfg, args)
+            if args.register and not args.eval_only and comm.is_main_process():
+                keep_datasets(cfg.OUTPUT_DIR, args.register)
+        except OSError as error:
+            raise InputError(
+                cfg.OUTPUT_DIR, f"cannot be written ({error.strerror}); choose another OUTPUT_DIR"
+            ) from error
+        logger.info("Device: %s, %d processes", cfg.MODEL.DEVICE, comm.get_world_size())
+        if resolution is not None:
+            logger.info("Resolution: %s", resolution)
+        if unlocked is not None:
+            logger.warning(
+                "%s: cannot be locked (%s); start no other training in it", cfg.OUTPUT_DIR, unlocked
+            )
+        yield cfg
+
+
+def _hold(held: ExitStack, folder: str) -> str | None:
+    """The first process of all holds OUTPUT_DIR; why it cannot, see ``held_for_training``."""
+    unlocked = None
+    if comm.is_main_process():
+        unlocked = held.enter_context(held_for_training(Path(folder)))
+    # The others wait until it does; by gloo, which notices at once if it has ended instead.
+    comm.all_gather(None)
+    return unlocked

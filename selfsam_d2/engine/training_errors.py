@@ -15,7 +15,16 @@ __all__ = ["in_one_line"]
 
 # Detectron2 logs whatever ends a training there, with its traceback.
 TRAIN_LOOP = "detectron2.engine.train_loop"
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+UNWRITABLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,  # of a disk, or of a network file system whose server has gone, as the next
+    errno.ESTALE,
+)
 
 
 @contextmanager

@@ -32,7 +32,11 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
         SelfSAMError: something cannot be used, a loss became NaN or infinite, or the results are
             not those of ``TEST.EXPECTED_RESULTS``.
     """
-    cfg = setup(args)
+    with setup(args) as cfg:
+        _train_or_evaluate(cfg, args)
+
+
+def _train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     trainer_of = trainer_class(cfg)
     if args.eval_only:
         check_evaluation(cfg, needed=True)

@@ -10,6 +10,7 @@ import torch
 
 from selfsam_d2.data.registration import register_nuclei_instances
 from selfsam_d2.engine.trainer import SelfSAMTrainer
+from selfsam_d2.engine.training_errors import in_one_line
 from selfsam_d2.errors import OutputError, UnreadableImageError
 from selfsam_d2.visualization.curves import read_training_log
 
@@ -51,6 +52,32 @@ def test_a_row_that_a_full_disk_cut_off_does_not_spoil_the_next(small_config, tm
     trainer.train()
     assert log.read_text().startswith(rows)
     assert read_training_log(log)[-1]["iteration"] == 4
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE"],
+)
+def test_what_a_file_system_refuses_names_the_folder(number):
+    number = getattr(errno, number)
+    line = f"^run: cannot be written \\({os.strerror(number)}\\); mend it and go on with --resume$"
+    with pytest.raises(OutputError, match=line), in_one_line("run"):
+        raise OSError(number, os.strerror(number))
+    with pytest.raises(ConnectionResetError), in_one_line("run"):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+
+def test_a_last_checkpoint_that_cannot_be_removed_names_the_folder(
+    small_config, tmp_path, monkeypatch
+):
+    def refuse(path, missing_ok=False):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    trainer = SelfSAMTrainer(small_config("SOLVER.MAX_ITER", "3"))
+    trainer.resume_or_load(resume=False)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match=r"run: cannot be written \(Operation not permitted\);"):
+        trainer.train()
 
 
 def test_other_errors_are_still_logged(small_config, monkeypatch, caplog):

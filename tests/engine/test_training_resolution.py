@@ -154,8 +154,8 @@ def test_the_config_beside_the_checkpoints_has_it(register, typed, tmp_path):
     command = typed(register(a=0.5, b=0.5))
     program = (
         "from selfsam_d2.engine.setup import argument_parser, setup\n"
-        "cfg = setup(argument_parser().parse_args())\n"
-        "assert cfg.is_frozen() and cfg.INPUT.NUCLEI.MICRONS_PER_PIXEL == 0.5"
+        "with setup(argument_parser().parse_args()) as cfg:\n"
+        "    assert cfg.is_frozen() and cfg.INPUT.NUCLEI.MICRONS_PER_PIXEL == 0.5"
     )
     # Not in this process: it would keep the loggers.
     subprocess.run([sys.executable, "-c", program, *command], check=True, capture_output=True)
@@ -172,7 +172,8 @@ def test_an_evaluation_asks_for_none(register, typed, monkeypatch):
         monkeypatch.setattr(f"selfsam_d2.engine.setup.{name}", lambda *_, **__: None)
     command = typed(register(a=0.25, b=0.5))
     args = argument_parser().parse_args(["--eval-only", *command])
-    assert setup(args).INPUT.NUCLEI.MICRONS_PER_PIXEL == 0
-    for check in (setup, check_inputs):
+    with setup(args) as cfg:
+        assert cfg.INPUT.NUCLEI.MICRONS_PER_PIXEL == 0
+    for check in (lambda args: setup(args).__enter__(), check_inputs):
         with pytest.raises(InputError, match="rescale"):
             check(argument_parser().parse_args(command))
