@@ -79,6 +79,9 @@ def writing(path: str | Path, *, shared: bool = False, remedy: str = "") -> Iter
             yield unfinished
             _flush(unfinished)
             os.replace(unfinished, path)
+            # Else a power cut could keep the name of a later file, and not of this one.
+            with suppress(OSError):  # file systems that have no such thing
+                _flush(path.parent)
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
@@ -149,7 +152,7 @@ def parse_json(text: str) -> Any:
 
 
 def _flush(path: Path) -> None:
-    """Bring a file to the disk, so that a power cut cannot leave an empty one under its name."""
+    """Bring a file, or the names in a folder, to the disk: a power cut leaves no empty file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

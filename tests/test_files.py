@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -53,6 +55,31 @@ def test_what_was_there_stays_where_the_writing_breaks_off(
         break_off()
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("folders", [True, False], ids=["", "folders cannot be flushed"])
+def test_content_is_on_the_disk_before_its_name_and_that_before_the_next_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: bool
+) -> None:
+    done: list[str] = []
+    replace = os.replace
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        if is_folder and not folders:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        done.append("folder" if is_folder else "file")
+
+    def rename(draft: Path, path: Path) -> None:
+        replace(draft, path)
+        done.append("name")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    with writing(tmp_path / "a.txt") as draft:
+        draft.write_text("new")
+    assert done == ["file", "name", *["folder"] * folders]
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:

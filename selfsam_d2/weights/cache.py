@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from selfsam_d2.errors import InputError
+from selfsam_d2.files import parse_json
 
 __all__ = ["file_sha256", "is_intact", "locked", "store", "write_record"]
 
@@ -53,7 +54,7 @@ def write_record(path: Path, sha256: str, source: str) -> None:
 
 def _read_record(path: Path) -> dict[str, object]:
     try:
-        record = json.loads(_record_path(path).read_text(encoding="utf-8"))
+        record = parse_json(_record_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
