@@ -30,6 +30,7 @@ __all__ = ["open_slide"]
 TIFFSLIDE_SUFFIXES = TIFF_SUFFIXES | {".ndpi", ".qptiff", ".scn", ".svs"}
 CANNOT_OPEN: tuple[type[Exception], ...] = (*DECODE_ERRORS, InputError)
 LARGEST_PIECE = 64_000_000  # px, of what is compressed in one
+LONGEST_SIDE = 2_000_000  # px: a slide of 75 mm at 0.04 µm/px
 SIDES = ("height", "width")
 
 
@@ -42,7 +43,10 @@ class TiffSlideFile(Slide):
         self._slide = tiffslide.TiffSlide(path)
         properties = self._slide.properties
         self.levels = tuple(self._slide.level_dimensions)
-        _refuse_large_pieces(path, _pieces(properties, self._slide.ts_tifffile))
+        pages = list(_pages(properties, self._slide.ts_tifffile))
+        _refuse_impossible_size(path, self.levels)
+        _refuse_unlisted(path, pages)
+        _refuse_large_pieces(path, map(_piece, pages))
         _refuse_fluorescence(path, self._slide.ts_tifffile)
         found = [properties.get(f"tiffslide.mpp-{axis}") for axis in "xy"]
         self.microns_per_pixel = tiff_microns_per_pixel(path) or mean_microns(found)
@@ -75,6 +79,7 @@ class OpenSlideFile(Slide):
             raise OSError(str(error)) from error
         properties = self._slide.properties
         canvas = self._slide.level_dimensions
+        _refuse_impossible_size(path, canvas)
         _refuse_large_pieces(path, _tiles(properties, len(canvas)))
         self._left, self._top, *size = _scanned_area(properties, canvas[0])
         self.levels = tuple(_scaled(size, canvas[0], level) for level in canvas)
@@ -180,15 +185,19 @@ def _import(module: str, path: Path, extra: str) -> Any:
         ) from error
 
 
-def _pieces(properties: Mapping[str, Any], tiff: tifffile.TiffFile) -> Iterator[tuple[int, ...]]:
-    """Height and width of a tile or strip of each level that tiffslide reads, px."""
+def _pages(properties: Mapping[str, Any], tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """The page of each level that tiffslide reads."""
     # A slide of Leica is put together from several series.
     parts = (properties.get("tiffslide.series-composition") or {}).get("located_series")
     for number in parts or [properties.get("tiffslide.series-index", 0)]:
         for level in tiff.series[number].levels:
-            page = level.keyframe
-            # Tiffslide's own sides of a tile are 0 where there are strips. A tile may have depth.
-            yield page.tile or (page.rowsperstrip, page.imagewidth)
+            yield level.keyframe
+
+
+def _piece(page: tifffile.TiffPage) -> tuple[int, ...]:
+    """Height and width of a tile or strip, px."""
+    # Tiffslide's own sides of a tile are 0 where there are strips. A tile may have depth.
+    return page.tile or (page.rowsperstrip, page.imagewidth)
 
 
 def _tiles(properties: Mapping[str, str], levels: int) -> Iterator[tuple[int, ...]]:
@@ -208,6 +217,29 @@ def _refuse_large_pieces(path: Path, pieces: Iterable[tuple[int, ...]]) -> None:
                 path,
                 f"is compressed in pieces of {' x '.join(map(str, reversed(piece)))} px; save it "
                 "as a tiled TIFF, as QuPath and `vips tiffsave --tile` do",
+            )
+
+
+def _refuse_impossible_size(path: Path, levels: Iterable[tuple[int, int]]) -> None:
+    """Otherwise a few damaged bytes of a header make a thumbnail of it take hours."""
+    for level in levels:
+        if max(level) > LONGEST_SIDE:
+            raise InputError(
+                path,
+                f"says that it has {level[0]} x {level[1]} px, more than any slide; copy or export "
+                "it again",
+            )
+
+
+def _refuse_unlisted(path: Path, pages: Iterable[tifffile.TiffPage]) -> None:
+    """Tiles that the file does not list would be read as black ones, one by one."""
+    for page in pages:
+        expected = math.prod(page.chunked)
+        if len(page.dataoffsets) < expected:
+            raise InputError(
+                path,
+                f"lists {len(page.dataoffsets)} of the {expected} tiles or strips of its "
+                f"{page.imagewidth} x {page.imagelength} px; copy or export it again",
             )
 
 

@@ -195,15 +195,44 @@ def test_a_large_piece_of_any_level_is_refused(
 
 
 def test_the_levels_of_all_series_that_a_slide_is_put_together_from_are_looked_at() -> None:
-    def series(*tiles: tuple[int, ...] | None) -> SimpleNamespace:
-        pages = [SimpleNamespace(tile=each, rowsperstrip=8, imagewidth=9) for each in tiles]
+    def series(*pages: int) -> SimpleNamespace:
         return SimpleNamespace(levels=[SimpleNamespace(keyframe=page) for page in pages])
 
-    tiff = SimpleNamespace(series=[series((1, 1)), series((2, 2), (3, 4, 5)), series(None)])
-    assert list(backends._pieces({}, tiff)) == [(1, 1)]
-    assert list(backends._pieces({"tiffslide.series-index": 2}, tiff)) == [(8, 9)]
+    tiff = SimpleNamespace(series=[series(1), series(2, 3), series(4)])
+    assert list(backends._pages({}, tiff)) == [1]
+    assert list(backends._pages({"tiffslide.series-index": 2}, tiff)) == [4]
     composed = {"tiffslide.series-composition": {"located_series": {1: [], 2: []}}}
-    assert list(backends._pieces(composed, tiff)) == [(2, 2), (3, 4, 5), (8, 9)]
+    assert list(backends._pages(composed, tiff)) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", [TiffSlideFile, OpenSlideFile])
+def test_a_slide_larger_than_any_is_refused(
+    kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind is OpenSlideFile:
+        pytest.importorskip("openslide")
+    path = pyramid(tmp_path / "a.tif", kind, 64)
+    monkeypatch.setattr(backends, "LONGEST_SIDE", 400)
+    with kind(path):
+        pass
+    monkeypatch.setattr(backends, "LONGEST_SIDE", 399)
+    with pytest.raises(InputError, match=r"a\.tif: says that it has 400 x 300 px, more than any"):
+        kind(path)
+
+
+def test_a_size_for_which_tiles_are_missing_is_refused(tmp_path: Path) -> None:
+    path = pyramid(tmp_path / "a.tif", TiffSlideFile, 64)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        pages = [level.keyframe for level in tiff.series[0].levels]
+        backends._refuse_unlisted(path, pages)
+        pages[1].dataoffsets = pages[1].dataoffsets[:-1]
+        line = r"a\.tif: lists 11 of the 12 tiles or strips of its 200 x 150 px; copy or export"
+        with pytest.raises(InputError, match=line):
+            backends._refuse_unlisted(path, pages)
+        pages[0].tags["ImageLength"].overwrite(1_000_000)
+    # 7 across, 15,625 down.
+    with pytest.raises(InputError, match=r"a\.tif: lists 35 of the 109375 tiles or strips of its "):
+        open_slide(path)
 
 
 def test_tiles_of_dicom_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
