@@ -68,4 +68,4 @@ def test_what_runs_new_code_is_read_or_named(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     (tried,) = re.findall(r"Done (\d+) runs", done.stderr)
     sys.stdout.write(f"{name}: {tried} files tried\n")  # shown by -rP
-    assert int(tried) > 500  # a slide takes the longest, some 20 ms
+    assert int(tried) > 20  # curves that are drawn take the longest, half a second
