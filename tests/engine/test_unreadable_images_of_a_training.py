@@ -190,11 +190,12 @@ def test_two_processes_count_together(
     pairs: tuple[str, ...],
 ) -> None:
     output = tmp_path / "run"
-    build(2, *pairs).train()
+    batch = ("SOLVER.IMS_PER_BATCH", "2")
+    build(2, *pairs, *batch).train()
     for folder in ("base_masks", "labels"):
         shutil.rmtree(output / folder, ignore_errors=True)
     bad = images.cut(1)  # of the second process
-    keys = (*small_keys, *FAST, *pairs, "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "4")
+    keys = (*small_keys, *FAST, *pairs, *batch, "SOLVER.MAX_ITER", "4")
     most = ("DATALOADER.MAX_BAD", "1")
     done = train(output, *keys, *most, processes=2, resume="resume", train_images=images.folder)
     assert done.returncode == 0, done.stderr[-2000:]
