@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,13 @@ def planted() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def svs() -> Callable[..., Path]:
     return write_svs
+
+
+@pytest.fixture(autouse=True)
+def no_handlers_left():
+    """Detectron2 adds one that keeps the stdout of its test, which is closed behind it."""
+    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "selfsam_d2")]
+    before = [each.handlers[:] for each in loggers]
+    yield
+    for each, handlers in zip(loggers, before, strict=True):
+        each.handlers[:] = handlers
