@@ -221,7 +221,7 @@ def _refuse_large_pieces(path: Path, pieces: Iterable[tuple[int, ...]]) -> None:
 
 
 def _refuse_impossible_size(path: Path, levels: Iterable[tuple[int, int]]) -> None:
-    """Otherwise a few damaged bytes of a header make a thumbnail of it take hours."""
+    """Otherwise a few damaged bytes of a header keep a thumbnail of it from ending."""
     for level in levels:
         if max(level) > LONGEST_SIDE:
             raise InputError(

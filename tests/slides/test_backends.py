@@ -164,6 +164,13 @@ def test_strips_that_pillow_refuses_are_read_by_tiffslide(
         open_slide(path)
 
 
+@pytest.fixture(params=[TiffSlideFile, OpenSlideFile])
+def kind(request: pytest.FixtureRequest) -> type:
+    if request.param is OpenSlideFile:
+        pytest.importorskip("openslide")
+    return request.param
+
+
 def pyramid(path: Path, kind: type, side: int) -> Path:
     """Levels of 400 x 300 px in tiles of 64, and of half of it in tiles of ``side``."""
     # Below the first page the one library looks for levels, behind it the other.
@@ -175,12 +182,9 @@ def pyramid(path: Path, kind: type, side: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", [TiffSlideFile, OpenSlideFile])
 def test_a_large_piece_of_any_level_is_refused(
     kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind is OpenSlideFile:
-        pytest.importorskip("openslide")
     path = pyramid(tmp_path / "a.tif", kind, 208)
     with kind(path) as slide:
         assert slide.levels == ((400, 300), (200, 150))
@@ -205,12 +209,9 @@ def test_the_levels_of_all_series_that_a_slide_is_put_together_from_are_looked_a
     assert list(backends._pages(composed, tiff)) == [2, 3, 4]
 
 
-@pytest.mark.parametrize("kind", [TiffSlideFile, OpenSlideFile])
 def test_a_slide_larger_than_any_is_refused(
     kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind is OpenSlideFile:
-        pytest.importorskip("openslide")
     path = pyramid(tmp_path / "a.tif", kind, 64)
     monkeypatch.setattr(backends, "LONGEST_SIDE", 400)
     with kind(path):
