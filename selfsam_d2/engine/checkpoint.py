@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.checkpoint import DetectionCheckpointer
 
 from selfsam_d2.files import writing
+from selfsam_d2.modeling.name_matching import AUTHOR, BY_NAME
 from selfsam_d2.modeling.trained_parts import BASE
 from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.weights.resolve import read_checkpoint, resolve_weights
@@ -64,5 +65,6 @@ class SelfSAMCheckpointer(DetectionCheckpointer):
         return {**read_checkpoint(Path(filename)), "source": filename}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
-        parts = {key: checkpoint.pop(key) for key in ("model", BASE) if key in checkpoint}
+        of_model = ("model", BASE, BY_NAME, AUTHOR)
+        parts = {key: checkpoint.pop(key) for key in of_model if key in checkpoint}
         load_checkpoint(self.model, parts, checkpoint.pop("source"))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from selfsam_d2.errors import InputError
 from selfsam_d2.modeling.backbone import SAMAdapterBackbone
+from selfsam_d2.modeling.name_matching import BY_NAME, match_names
 from selfsam_d2.modeling.nuclei_head import SAMNucleiHead
 from selfsam_d2.modeling.prompter import Prompter
 from selfsam_d2.modeling.trained_parts import (
@@ -62,6 +63,7 @@ def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
     checkpoint of this package must fit the model key by key; a bare backbone takes its part, and so
     does that of a detector from a checkpoint of SelfSAM. A
     file of trained parts (``selfsam_monuseg_vitt``) names its base weights, which are loaded first.
+    Weights of another network, which say ``matching_heuristics``, fill what they have names for.
 
     Args:
         model: :class:`SelfSAM`, a :class:`SAMAdapterBackbone`, or any model that contains one.
@@ -86,6 +88,8 @@ def load_checkpoint(model: nn.Module, checkpoint: dict[str, Any], source: str | 
     Raises:
         InputError: see there.
     """
+    if checkpoint.get(BY_NAME) is True:
+        return _fill(model, *match_names(model.state_dict(), checkpoint, source), source)
     state = checkpoint["model"]
     if BASE in checkpoint:
         _load_base(model, base_name(checkpoint, source), source)
@@ -124,6 +128,13 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) 
     else:
         translated, unused = state, ()
         _check(_without_counters(own), _without_counters(translated), source)
+    return _fill(model, translated, unused, source)
+
+
+def _fill(
+    model: nn.Module, translated: dict[str, Tensor], unused: tuple[str, ...], source: str | Path
+) -> LoadReport:
+    own = model.state_dict()
     _check_finite(own, translated, source)
     model.load_state_dict(translated, strict=False)
     report = LoadReport(

