@@ -147,10 +147,7 @@ class PickleStack:
         return taken
 
     def _put(self, pairs: list[Any]) -> None:
-        target = self.items[-1]
-        if not isinstance(target, dict):
-            raise TypeError(target)
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if not isinstance(key, str):
                 raise UnknownContentError("has keys that are no texts")
-            target[key] = value
+            self.items[-1][key] = value

@@ -98,6 +98,7 @@ def test_a_tensor_of_another_shape_stays_out(model, zoo_file):
     [
         ({"x.weight": np.ones(2)}, "none of its tensors fits the model"),
         ({"stem.conv1.weight": np.ones(2)}, "none of its tensors fits the model"),
+        ({NETWORK + "stem.conv1.weight": np.ones(2)}, "none of its tensors fits the model"),
         ({"lateral.norm.weight": np.ones(2), "norm.weight": np.ones(128)}, "cannot be matched"),
         ({"stem.conv1.norm.bias": np.full(64, np.nan)}, "NaN or infinite values"),
         ({"stem.conv1.norm.bias": np.full(64, 1e300)}, "NaN or infinite values"),

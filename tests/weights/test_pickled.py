@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import pickle
 from pathlib import Path
@@ -142,6 +143,8 @@ def tower(levels: int = 200) -> Any:
         ({"a": np.zeros(2, [("x", "f4")])}, "something else than numbers"),
         ({"a": np.array(["text"])}, "something else than numbers"),
         ({"a": np.zeros(2, complex)}, "something else than numbers"),
+        ({"a": np.zeros(2, bool)}, "something else than numbers"),
+        ({"a": Calls(codecs.encode, "text", "rot13")}, "bytes of an unknown encoding"),
         ({"a": Calls(np.dtype, tower(), False, True)}, "something else than numbers"),
         ({1: ARRAY}, "keys that are no texts"),
         ({"model": {"a": ARRAY}, "__author__": tower()}, "names no author"),
@@ -172,6 +175,26 @@ def test_a_key_whose_hash_takes_for_ever_is_refused(tmp_path: Path) -> None:
     # A dict, the key with its own memo, a value, SETITEM.
     path.write_bytes(b"\x80\x02}" + pickle.dumps(tower(), 2)[2:-1] + b"K\x01s.")
     with pytest.raises(InputError, match="keys that are no texts"):
+        read_pickled_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x80\x02}U\x01aU\x01bK\x01\x85Rs.", "calls something that is not named"),
+        (b"\x80\x02}U\x01a0.", "holds the instruction POP"),
+        (b"\x80\x02}2.", "holds the instruction DUP"),
+        (b"\x80\x02}(U\x01aU\x01boU\x01cs.", "holds the instruction OBJ"),
+        (b"\x80\x02}U\x01aU\x01bQs.", "holds the instruction BINPERSID"),
+        (b"\x80\x02}\x82\x01.", "holds the instruction EXT1"),
+        (b"\x80\x02U\x01a\x87.", "is damaged or no pickle"),
+        (b"\x80\x02]U\x01aU\x01bs.", "is damaged or no pickle"),
+    ],
+)
+def test_other_instructions_are_refused(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.pkl"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"w\.pkl: {message}"):
         read_pickled_weights(path)
 
 
