@@ -65,6 +65,6 @@ class SelfSAMCheckpointer(DetectionCheckpointer):
         return {**read_checkpoint(Path(filename)), "source": filename}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
-        of_model = ("model", BASE, BY_NAME, AUTHOR)
-        parts = {key: checkpoint.pop(key) for key in of_model if key in checkpoint}
+        parts = {key: checkpoint.pop(key) for key in ("model", BASE) if key in checkpoint}
+        parts.update((key, checkpoint[key]) for key in (BY_NAME, AUTHOR) if key in checkpoint)
         load_checkpoint(self.model, parts, checkpoint.pop("source"))

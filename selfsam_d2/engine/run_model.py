@@ -10,6 +10,7 @@ from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
 from selfsam_d2.engine.finished_run import FinishedRun, kept_weights
 from selfsam_d2.engine.trainer_choice import trainer_class
 from selfsam_d2.errors import InputError
+from selfsam_d2.modeling.name_matching import require_whole
 
 __all__ = ["load_run_model"]
 
@@ -33,5 +34,5 @@ def load_run_model(run: FinishedRun, weights: str | None = None) -> tuple[nn.Mod
             raise InputError(run.folder, "no checkpoint in it; give --weights")
         weights = str(kept[-1])
     model = trainer_class(run.cfg).build_model(run.cfg).eval()
-    SelfSAMCheckpointer(model).load(weights)
+    require_whole(SelfSAMCheckpointer(model).load(weights), weights)
     return model, Path(weights).name

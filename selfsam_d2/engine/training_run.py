@@ -16,6 +16,7 @@ from selfsam_d2.engine.data_checks import check_evaluation, check_weights
 from selfsam_d2.engine.expected_results import verify_results
 from selfsam_d2.engine.setup import setup
 from selfsam_d2.engine.trainer_choice import trainer_class
+from selfsam_d2.modeling.name_matching import require_whole
 
 __all__ = ["train_or_evaluate"]
 
@@ -42,9 +43,10 @@ def _train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
         check_evaluation(cfg, needed=True)
         check_weights(cfg, resume=args.resume)
         model = trainer_of.build_model(cfg)
-        SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
+        loaded = SelfSAMCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
             cfg.MODEL.WEIGHTS, resume=args.resume
         )
+        require_whole(loaded, cfg.MODEL.WEIGHTS)
         results = trainer_of.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)

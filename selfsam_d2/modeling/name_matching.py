@@ -9,10 +9,11 @@ from typing import Any
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor
 
-from selfsam_d2.errors import InputError
+from selfsam_d2.errors import InputError, first_words, shortened
 
-__all__ = ["AUTHOR", "BY_NAME", "match_names"]
+__all__ = ["AUTHOR", "BY_NAME", "match_names", "require_whole"]
 
+MOST_TENSORS = 20_000  # each is compared with each of the model
 # Keys of a checkpoint, which are Detectron2's.
 BY_NAME = "matching_heuristics"
 AUTHOR = "__author__"
@@ -36,19 +37,22 @@ def match_names(
         are for nothing in the model.
 
     Raises:
-        InputError: nothing fits, or one tensor fits in two places.
+        InputError: nothing fits, one tensor fits in two places, or the file has more tensors, or
+            larger ones, than any network that is known.
     """
+    state = dict(checkpoint["model"])
+    _refuse_larger_than_written(state, source)
     try:
         matched = align_and_update_state_dicts(
             dict(model_state),
-            dict(checkpoint["model"]),
+            state,
             c2_conversion=checkpoint.get(AUTHOR) == "Caffe2",
         )
-    except (AssertionError, IndexError, KeyError, ValueError) as error:
+    except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
         raise InputError(
             source,
-            f"its names cannot be matched with those of the model ({error}); give weights "
-            "whose keys are those of the model",
+            f"its names cannot be matched with those of the model ({first_words(error)}); give "
+            "weights whose keys are those of the model",
         ) from error
     filled = {
         key: value
@@ -62,3 +66,32 @@ def match_names(
             "network that MODEL.BACKBONE names",
         )
     return filled, tuple(key for key in matched if key not in filled)
+
+
+def require_whole(checkpoint: Mapping[str, Any], source: str | Path) -> None:
+    """Refuse weights of another network where a whole model is needed, as for a prediction.
+
+    Args:
+        checkpoint: what was read; only :data:`BY_NAME` is looked at.
+        source: names it in messages.
+
+    Raises:
+        InputError: they fill a part only.
+    """
+    if checkpoint.get(BY_NAME) is True:
+        raise InputError(
+            source, "are of another network, for a training to begin with; give a checkpoint"
+        )
+
+
+def _refuse_larger_than_written(state: Mapping[str, Tensor], source: str | Path) -> None:
+    # Those of Caffe2 are joined, and so copied, before anything asks for their shapes.
+    if len(state) > MOST_TENSORS:
+        raise InputError(source, f"holds more than {MOST_TENSORS} tensors; give one network's")
+    for key, value in state.items():
+        if value.nbytes > value.untyped_storage().nbytes():
+            raise InputError(
+                source,
+                f"the tensor {shortened(repr(key))} is larger than what was written of it; "
+                "save a contiguous one",
+            )

@@ -218,7 +218,7 @@ def _check(own: dict[str, Tensor], state: dict[str, Tensor], source: str | Path)
         raise InputError(
             source,
             f"holds another architecture than the model ({'; '.join(differences)}); "
-            "choose weights that fit MODEL.SAM.ENCODER and MODEL.ADAPTER",
+            "choose weights of the model that the keys below MODEL describe",
         )
 
 

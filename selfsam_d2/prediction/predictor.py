@@ -20,7 +20,7 @@ from selfsam_d2.engine.checks import check_config
 from selfsam_d2.engine.setup import config_from_text, load_config
 from selfsam_d2.engine.trainer import SelfSAMTrainer
 from selfsam_d2.errors import InputError
-from selfsam_d2.modeling.name_matching import BY_NAME
+from selfsam_d2.modeling.name_matching import require_whole
 from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.outputs.prediction import NucleiPrediction
 from selfsam_d2.prediction.given_image import require_microns, rgb_pixels
@@ -70,10 +70,7 @@ class NucleiPredictor:
             _require_device(device)
         path = resolve_weights(str(weights))
         checkpoint = read_checkpoint(path)
-        if checkpoint.get(BY_NAME) is True:
-            raise InputError(
-                weights, "are of another network, for a training to begin with; give a checkpoint"
-            )
+        require_whole(checkpoint, weights)
         chosen = () if device is None else ("MODEL.DEVICE", device)
         self.cfg = config_of_weights(path, checkpoint, config_file, (*overrides, *chosen))
         check_config(self.cfg)

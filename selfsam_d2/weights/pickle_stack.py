@@ -122,6 +122,8 @@ class PickleStack:
                 called, arguments = self._last(2)
                 if not any(called is each for each in self._stand_ins.values()):
                     raise UnknownContentError("calls something that is not named")
+                if not isinstance(arguments, tuple):
+                    raise UnknownContentError("calls something without a tuple")
                 self.items.append(called(*arguments))
             case "BUILD":
                 (state,) = self._last(1)
@@ -132,7 +134,7 @@ class PickleStack:
 
     def _named(self, name: str) -> Callable[..., Any]:
         if name not in self._stand_ins:
-            raise UnknownContentError(f"refers to {shortened(name)}")
+            raise UnknownContentError(f"refers to {shortened(ascii(name)[1:-1])}")
         return self._stand_ins[name]
 
     def _last(self, count: int) -> list[Any]:

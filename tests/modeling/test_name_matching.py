@@ -1,11 +1,13 @@
 """Weights of a network for ImageNet in a model of ours, by the ends of their names."""
 
+import copy
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
 from selfsam_d2.engine.checkpoint import SelfSAMCheckpointer
@@ -61,11 +63,33 @@ def test_a_network_fills_the_backbone_and_nothing_else(model, zoo_file, tmp_path
     state = {**wanted, "fc.weight": np.ones((10, 512), np.float32)}
     content = {"model": state, "__author__": "torchvision", "matching_heuristics": True}
     torch.save(zoo_file(content), tmp_path / "r18.pth")
-    assert SelfSAMCheckpointer(model).load(str(tmp_path / "r18.pth")) == {}
+    rest = SelfSAMCheckpointer(model).load(str(tmp_path / "r18.pth"))
+    assert rest == {"__author__": "torchvision", "matching_heuristics": True}
     assert len(wanted) > 90
     for key, value in model.state_dict().items():
         expected = wanted.get(key.removeprefix(NETWORK)) if key.startswith(NETWORK) else before[key]
         np.testing.assert_array_equal(value.numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda values: {"model": values, "__author__": "x", "matching_heuristics": True},
+        lambda values: {"model": values, "__author__": "x", "matching_heuristics": 1},
+        lambda values: {name: values[key] for name, key in CAFFE2.items()},
+        lambda values: {
+            "blobs": {**{name: values[key] for name, key in CAFFE2.items()}, "pred_w": values["a"]}
+        },
+    ],
+)
+def test_detectron2_itself_fills_the_same(model, zoo_file, tmp_path, content):
+    values = {**values_for(model), "a": np.ones((2, 3), np.float32)}
+    other = copy.deepcopy(model)
+    load_checkpoint(model, zoo_file(content(values)), "zoo.pkl")
+    DetectionCheckpointer(other).load(str(tmp_path / "zoo.pkl"))
+    expected = other.state_dict()
+    assert {*expected} == {*model.state_dict()}
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
 
 
 def test_names_of_caffe2_are_translated(model, zoo_file):
@@ -110,6 +134,21 @@ def test_what_does_not_fit_is_refused(model, zoo_file, state, message):
     with pytest.raises(InputError, match=rf"^zoo\.pkl: .*{message}"):
         load_checkpoint(model, zoo_file(content), "zoo.pkl")
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"cls_score_w": torch.ones(1).expand(10**6, 10**6)}, "'cls_score_w' is larger than what"),
+        ({f"a{number}": torch.ones(1) for number in range(20_001)}, "more than 20000 tensors"),
+        ({"a.b": torch.ones(1), "a_b": torch.ones(1)}, r"be matched with .* \(AssertionError\)"),
+        ({"cls_score_w": torch.tensor(1.0)}, r"be matched with .* \(.+\)"),
+    ],
+)
+def test_what_detectron2_would_fail_at_is_refused(model, state, message):
+    checkpoint = {"model": state, "__author__": "Caffe2", "matching_heuristics": True}
+    with pytest.raises(InputError, match=rf"^zoo\.pth: .*{message}"):
+        load_checkpoint(model, checkpoint, "zoo.pth")
 
 
 def test_whole_models_of_detectron2_must_fit_key_by_key(model, zoo_file):

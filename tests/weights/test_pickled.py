@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import collections
+import itertools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 from selfsam_d2.errors import InputError
 from selfsam_d2.weights.pickled import ELEMENTS, read_pickled_weights
 from selfsam_d2.weights.resolve import read_checkpoint
+from tests.fuzz.weights_files import PYTHON_2
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
+CUBE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 ARRAYS = hnp.arrays(
     st.sampled_from(sorted(ELEMENTS)).map(np.dtype),
-    hnp.array_shapes(min_dims=0, max_dims=4, max_side=4),
+    hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
     elements={"allow_nan": False},
 )
 
@@ -59,34 +62,55 @@ def test_arrays_are_those_that_were_written(
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     "array",
-    [np.asfortranarray(ARRAY), ARRAY.astype(">f4"), ARRAY[::2, ::-1], np.array(ARRAY[1, 1])],
-    ids=["fortran", "big-endian", "part", "scalar"],
+    [
+        *(np.asfortranarray(ARRAY), ARRAY.astype(">f4"), ARRAY[::2, ::-1], np.array(ARRAY[1, 1])),
+        *(CUBE.transpose(axes) for axes in itertools.permutations(range(3))),
+    ],
+    ids=["fortran", "big-endian", "part", "scalar", *(f"axes{number}" for number in range(6))],
 )
 def test_arrays_in_another_order_have_the_same_values(
     array: NDArray[Any], protocol: int, tmp_path: Path
 ) -> None:
-    read = read_pickled_weights(written({"a": array, "b": array}, tmp_path, protocol))
+    read = read_pickled_weights(written({"a": array, "b": array.copy()}, tmp_path, protocol))
     assert read["model"]["a"].dtype == torch.float32
-    np.testing.assert_array_equal(read["model"]["a"].numpy(), array)
+    for key in "ab":
+        np.testing.assert_array_equal(read["model"][key].numpy(), array)
+        assert read["model"][key].is_contiguous()
 
 
-# As Python 2 writes {"conv1_w": np.float32([1, -2]), "conv1_w_momentum": ...}: bytes are texts.
-PYTHON_2 = (
-    b"\x80\x02}q\x00(U\x07conv1_wq\x01cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\n"
-    b"q\x03K\x00\x85q\x04U\x01bq\x05\x87q\x06Rq\x07(K\x01K\x02\x85q\x08cnumpy\ndtype\nq\tU\x02f4q\n"
-    b"K\x00K\x01\x87q\x0bRq\x0c(K\x03U\x01<q\rNNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x0eb\x89"
-    b"U\x08\x00\x00\x80?\x00\x00\x00\xc0q\x0ftq\x10bU\x10conv1_w_momentumq\x11h\x07u."
-)
+def test_an_array_under_two_keys_is_read_once(tmp_path: Path) -> None:
+    model = read_pickled_weights(written({"a": ARRAY, "b": ARRAY}, tmp_path))["model"]
+    assert model["a"] is model["b"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_state_dicts_of_pytorch_are_read_without_their_versions(
+    protocol: int, tmp_path: Path
+) -> None:
+    state = torch.nn.BatchNorm2d(3).state_dict()
+    for key, value in state.items():
+        state[key] = value.numpy()
+    assert state._metadata
+    read = read_pickled_weights(written({"model": state, "__author__": "x"}, tmp_path, protocol))
+    assert list(read["model"]) == list(state)
+    for key, value in read["model"].items():
+        np.testing.assert_array_equal(value.numpy(), state[key], strict=True)
+
+
+def test_anchors_that_older_models_kept_are_left_out(tmp_path: Path) -> None:
+    state = {"proposal_generator.anchor_generator.cell_anchors.0": ARRAY, "a": ARRAY}
+    read = read_pickled_weights(written({"model": state, "__author__": "x"}, tmp_path))
+    assert list(read["model"]) == ["a"]
 
 
 def test_pickles_of_python_2_are_read(tmp_path: Path) -> None:
     meant = pickle.loads(PYTHON_2, encoding="latin1")
-    np.testing.assert_array_equal(meant["conv1_w"], np.float32([1, -2]))
+    np.testing.assert_array_equal(meant["bias"], np.float32([1, -2]))
     path = tmp_path / "w.pkl"
     path.write_bytes(PYTHON_2)
     read = read_pickled_weights(path)
-    np.testing.assert_array_equal(read["model"]["conv1_w"].numpy(), meant["conv1_w"])
-    assert list(read["model"]) == ["conv1_w"]
+    np.testing.assert_array_equal(read["model"]["bias"].numpy(), meant["bias"])
+    assert list(read["model"]) == ["bias"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +118,8 @@ def test_pickles_of_python_2_are_read(tmp_path: Path) -> None:
     [
         ({"model": {"a": ARRAY}, "__author__": "Detectron2 Model Zoo"}, "Detectron2 Model Zoo", 0),
         ({"model": {"a": ARRAY}, "__author__": "x", "matching_heuristics": False}, "x", 0),
+        ({"model": {"a": ARRAY}, "__author__": "x", "matching_heuristics": 1}, "x", 1),
+        ({"model": {"a": ARRAY}, "__author__": "x", "matching_heuristics": "1"}, "x", 0),
         ({"blobs": {"a": ARRAY, "a_momentum": ARRAY}, "cfg": "text"}, "Caffe2", 1),
         ({"a": ARRAY, "b_momentum": ARRAY}, "Caffe2", 1),
     ],
@@ -132,6 +158,10 @@ def tower(levels: int = 200) -> Any:
     return found
 
 
+from_buffer = np._core.numeric._frombuffer
+F4 = np.dtype("f4")
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -145,6 +175,17 @@ def tower(levels: int = 200) -> Any:
         ({"a": np.zeros(2, complex)}, "something else than numbers"),
         ({"a": np.zeros(2, bool)}, "something else than numbers"),
         ({"a": Calls(codecs.encode, "text", "rot13")}, "bytes of an unknown encoding"),
+        ({"a": Calls(codecs.encode, "text", tower())}, "bytes of an unknown encoding"),
+        *(
+            ({"a": Calls(from_buffer, b"1234", F4, shape, "C")}, "arrays of an unknown shape")
+            for shape in ({"a": tower()}, [1], (-1,), (True,), (tower(),), 1, None, (1,) * 65)
+        ),
+        ({"a": Calls(from_buffer, b"1234", "f4", (1,), "C")}, "arrays of an unknown kind"),
+        ({"a": Calls(from_buffer, tower(), F4, (1,), "C")}, "is damaged or no pickle"),
+        ({"a": Calls(from_buffer, b"1234", F4, (2,), "C")}, "is damaged or no pickle"),
+        ({"a": Calls(from_buffer, b"1234", F4, (1,), "K", (1,))}, "is damaged or no pickle"),
+        ({"a": Calls(from_buffer, *"1" * 100_000)}, "is damaged or no pickle"),
+        ({"a": Calls(np.dtype, *"1" * 100_000)}, "is damaged or no pickle"),
         ({"a": Calls(np.dtype, tower(), False, True)}, "something else than numbers"),
         ({1: ARRAY}, "keys that are no texts"),
         ({"model": {"a": ARRAY}, "__author__": tower()}, "names no author"),
@@ -182,6 +223,9 @@ def test_a_key_whose_hash_takes_for_ever_is_refused(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"\x80\x02}U\x01aU\x01bK\x01\x85Rs.", "calls something that is not named"),
+        (b"\x80\x02}U\x01acnumpy\ndtype\nU\x02f4Rs.", "calls something without a tuple"),
+        (b"\x80\x02}" + b"N" * 1_000_000 + b".", "has more than 1000000 instructions"),
+        (b"\x80\x02c\x1b[31mos\nsys\x07tem\n.", r"refers to \\x1b\[31mos\.sys\\x07tem; "),
         (b"\x80\x02}U\x01a0.", "holds the instruction POP"),
         (b"\x80\x02}2.", "holds the instruction DUP"),
         (b"\x80\x02}(U\x01aU\x01boU\x01cs.", "holds the instruction OBJ"),
