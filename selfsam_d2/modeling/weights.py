@@ -63,7 +63,8 @@ def load_weights(model: nn.Module, path_or_name: str | Path) -> LoadReport:
     checkpoint of this package must fit the model key by key; a bare backbone takes its part, and so
     does that of a detector from a checkpoint of SelfSAM. A
     file of trained parts (``selfsam_monuseg_vitt``) names its base weights, which are loaded first.
-    Weights of another network, which say ``matching_heuristics``, fill what they have names for.
+    Weights of another network, which say ``matching_heuristics``, fill what they have names for in
+    any model but SelfSAM.
 
     Args:
         model: :class:`SelfSAM`, a :class:`SAMAdapterBackbone`, or any model that contains one.
@@ -89,6 +90,12 @@ def load_checkpoint(model: nn.Module, checkpoint: dict[str, Any], source: str | 
         InputError: see there.
     """
     if checkpoint.get(BY_NAME) is True:
+        if any(isinstance(module, Prompter) for module in model.modules()):
+            # Its labels would come from a decoder that is untrained or of another encoder.
+            raise InputError(
+                source,
+                "are of another network, and SelfSAM makes its labels by SAM; give a SAM file",
+            )
         return _fill(model, *match_names(model.state_dict(), checkpoint, source), source)
     state = checkpoint["model"]
     if BASE in checkpoint:

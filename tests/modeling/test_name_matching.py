@@ -17,7 +17,9 @@ from selfsam_d2.modeling.weights import load_checkpoint
 from selfsam_d2.prediction.predictor import NucleiPredictor
 from selfsam_d2.weights.pickled import read_pickled_weights
 
-R50 = str(Path(__file__).parents[2] / "configs" / "nuclei_head_R50_fpn.yaml")
+CONFIGS = Path(__file__).parents[2] / "configs"
+R50 = str(CONFIGS / "nuclei_head_R50_fpn.yaml")
+SELFSAM = str(CONFIGS / "demo.yaml")
 SMALL = ("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64")
 NETWORK = "backbone.bottom_up."
 # Caffe2's names of the first layer and of a batch norm -> those of Detectron2.
@@ -164,3 +166,14 @@ def test_nuclei_are_not_predicted_by_another_network(model, zoo_file, tmp_path):
     torch.save(zoo_file(content), path)
     with pytest.raises(InputError, match=r"r18\.pth: are of another network"):
         NucleiPredictor(path, R50, overrides=SMALL)
+
+
+def test_selfsam_has_no_use_for_another_network():
+    model = build_model(load_config(SELFSAM, ["MODEL.DEVICE", "cpu"]))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    key = next(key for key in before if key.startswith("backbone.encoder.") and before[key].ndim)
+    state = {key: torch.ones_like(before[key])}
+    checkpoint = {"model": state, "__author__": "x", "matching_heuristics": True}
+    with pytest.raises(InputError, match=r"^mae\.pth: are of another network, and SelfSAM makes"):
+        load_checkpoint(model, checkpoint, "mae.pth")
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
